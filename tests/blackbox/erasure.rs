@@ -339,6 +339,7 @@ fn keys_that_are_behind_the_data_are_refused_until_their_loss_is_accepted() {
         let found = rig.verify();
         let said = "stream type `Person`: 1 events are sealed with keys";
         assert!(found.code == 1 && found.stdout.contains(said), "{found:?}");
+        assert!(found.stdout.contains("subject-keys.reached: --subject-keys is behind the data"), "{found:?}");
     }
     std::fs::write(rig.key_file(), &newest).unwrap();
     let server = rig.start();
@@ -356,6 +357,37 @@ fn keys_that_are_behind_the_data_are_refused_until_their_loss_is_accepted() {
     assert_eq!(holding(rig.store.path(), SECRET), [] as [PathBuf; 0], "it was sealed");
     // it was accepted for ever
     rig.start().stop();
+}
+
+#[test]
+fn what_the_data_keeps_of_the_keys_and_the_keys_themselves_are_verified() {
+    let rig = Rig::new(true);
+    let server = rig.start();
+    server.http().post("stream-types", &json!({ "name": "Person", "erasable": "stream" })).expect(201);
+    append(&server.http(), "Person", "anna", "c1", &event(1));
+    append(&server.http(), "Person", "berta", "c1", &event(2));
+    server.stop();
+    assert_eq!(rig.verify().code, 0);
+    let folder = rig.store.path().join("node/stores/test");
+    let planted = |path: &Path, change: &dyn Fn(&mut Vec<u8>), said: &str| {
+        let whole = std::fs::read(path).unwrap();
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+        let found = rig.verify();
+        assert!(found.code == 1 && found.stdout.contains(said), "{said}: {found:?}");
+        std::fs::write(path, whole).unwrap();
+    };
+    planted(&folder.join("subject-keys"), &|bytes| bytes[30] ^= 1, "is damaged: it says which file holds");
+    planted(&folder.join("subject-keys.reached"), &|bytes| bytes.fill(1), "it is gone or damaged");
+    // a byte of the first record, with others behind it
+    planted(&rig.key_file(), &|bytes| bytes[4096 + 20] ^= 1, "are damaged at offset 4096");
+    std::fs::remove_file(folder.join("subject-keys")).unwrap();
+    let found = rig.verify();
+    assert!(found.code == 1 && found.stdout.contains("a start without --subject-keys would store"), "{found:?}");
+    // as it says itself
+    rig.start().stop();
+    assert_eq!(rig.verify().code, 0);
 }
 
 /// A data folder of the version before: it names the file, and neither the stream types nor how far the keys had come.

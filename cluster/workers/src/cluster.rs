@@ -15,6 +15,7 @@ mod changed;
 mod kept;
 mod kept_state;
 mod life;
+pub(crate) mod looked;
 mod stores;
 
 use crate::data_dir::{DataDir, DataDirError};

@@ -129,17 +129,7 @@ impl Registry {
 
     /// Lines that are of another store: they have other numbers of buckets than its manifest, which says where each stream is.
     pub(crate) fn strange(&self, store: &str, buckets: &BTreeMap<String, u32>) -> Vec<String> {
-        let known = |of: &StreamTypeEntry| buckets.get(&*of.name).copied().unwrap_or(1);
-        let line = |of: &StreamTypeEntry| {
-            format!(
-                "store {store}: {} gives stream type `{}` {} buckets, and the store's manifest {}: the file is another store's. Put the right one back, or move it away and register the stream types again",
-                self.path.display(),
-                of.name,
-                of.buckets,
-                known(of)
-            )
-        };
-        self.types.iter().filter(|of| known(of) != of.buckets).map(line).collect()
+        strange(&self.path, &self.types, buckets).map(|line| format!("store {store}: {line}")).collect()
     }
 
     /// Registers a type for ever. The caller has checked that it is new.
@@ -161,6 +151,52 @@ impl Registry {
     }
 }
 
+fn strange<'a>(
+    path: &'a Path,
+    types: &'a [StreamTypeEntry],
+    buckets: &'a BTreeMap<String, u32>,
+) -> impl Iterator<Item = String> + 'a {
+    let known = move |of: &StreamTypeEntry| buckets.get(&*of.name).copied().unwrap_or(1);
+    types.iter().filter(move |of| known(of) != of.buckets).map(move |of| {
+        format!(
+            "{} gives stream type `{}` {} buckets, and the store's manifest {}: the file is another store's. Put the right one back, or move it away and register the stream types again",
+            path.display(),
+            of.name,
+            of.buckets,
+            known(of)
+        )
+    })
+}
+
+/// What a check finds in the file of a store's folder; nothing of it changes.
+#[derive(Debug, Default)]
+pub(crate) struct LookedRegistry {
+    /// What a start would refuse.
+    pub(crate) faults: Vec<String>,
+    /// The last line is torn: the next start cuts it.
+    pub(crate) is_torn: bool,
+    /// Stream types of several buckets that it does not name.
+    pub(crate) missing: Vec<String>,
+}
+
+/// Looks at the file, if it is there. `buckets`: what the store's manifest says of stream types of several buckets, where it is asked.
+pub(crate) fn look(folder: &Path, buckets: Option<&BTreeMap<String, u32>>) -> Result<LookedRegistry, RegistryError> {
+    let path = folder.join("stream-types");
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(at(&path)(error).into()),
+    };
+    let (types, whole) = read(&path, &bytes)?;
+    let mut looked = LookedRegistry { is_torn: whole < bytes.len(), ..LookedRegistry::default() };
+    if let Some(buckets) = buckets {
+        looked.faults = strange(&path, &types, buckets).collect();
+        let is_missing = |name: &&String| types.iter().all(|of| *of.name != ***name);
+        looked.missing = buckets.keys().filter(is_missing).cloned().collect();
+    }
+    Ok(looked)
+}
+
 fn line(entry: &StreamTypeEntry) -> String {
     let body = format!("{}\t{}", encode_path_text(&entry.name), entry.buckets);
     format!("{:08x}\t{body}\n", crc32c::crc32c(body.as_bytes()))
@@ -179,20 +215,29 @@ fn load(path: &Path) -> Result<(Option<RegistryFile>, Vec<StreamTypeEntry>), Reg
     let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(at(path))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(at(path))?;
+    let (types, whole) = read(path, &bytes)?;
+    if whole == 0 {
+        // died while the file was made
+        return Ok((None, types));
+    }
+    file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0)).map(|_| ())).map_err(at(path))?;
+    Ok((Some(RegistryFile { lines: Box::new(file), bytes: whole as u64, poisoned: false }), types))
+}
+
+/// The lines of a file, and how many bytes are whole ones.
+fn read(path: &Path, bytes: &[u8]) -> Result<(Vec<StreamTypeEntry>, usize), RegistryError> {
     let damaged = |line| RegistryError::Damaged { path: path.to_owned(), line };
     let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
     let text = std::str::from_utf8(bytes.get(..whole).unwrap_or(&[])).map_err(|_| damaged(1))?;
     if text.is_empty() {
-        // died while the file was made
-        return Ok((None, Vec::new()));
+        return Ok((Vec::new(), 0));
     }
     let body = text.strip_prefix(HEADER).ok_or_else(|| damaged(1))?;
     let mut types = Vec::new();
     for (i, line) in body.lines().enumerate() {
         types.push(parse(line).ok_or_else(|| damaged(i + 2))?);
     }
-    file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0)).map(|_| ())).map_err(at(path))?;
-    Ok((Some(RegistryFile { lines: Box::new(file), bytes: whole as u64, poisoned: false }), types))
+    Ok((types, whole))
 }
 
 #[cfg(test)]
@@ -268,6 +313,36 @@ mod tests {
         for (buckets, type_named) in [(manifest(&[]), "`b` 4"), (manifest(&[("a", 2), ("b", 4)]), "`a` 1")] {
             let lines = registry.strange("s", &buckets);
             assert!(lines.len() == 1 && lines[0].contains(type_named), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_check_says_what_a_start_would_refuse_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let looked = |buckets: &[(&str, u32)]| {
+            let buckets: BTreeMap<String, u32> = buckets.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+            look(folder.path(), Some(&buckets))
+        };
+        assert!(look(folder.path(), None).unwrap().faults.is_empty(), "nothing is registered");
+        let mut registry = Registry::open(folder.path(), &[]).unwrap();
+        registry.add(entry("a")).unwrap();
+        registry.add(StreamTypeEntry { buckets: 4, ..entry("b") }).unwrap();
+        let path = folder.path().join("stream-types");
+        let whole = std::fs::read(&path).unwrap();
+        let clean = looked(&[("b", 4)]).unwrap();
+        assert!(clean.faults.is_empty() && clean.missing.is_empty() && !clean.is_torn, "{clean:?}");
+        let strange = looked(&[("b", 2)]).unwrap();
+        assert!(strange.faults.len() == 1 && strange.faults[0].contains("`b` 4 buckets"), "{strange:?}");
+        assert_eq!(looked(&[("b", 4), ("c", 2)]).unwrap().missing, ["c"]);
+        let torn = [&whole[..], b"0000"].concat();
+        std::fs::write(&path, &torn).unwrap();
+        assert!(looked(&[("b", 4)]).unwrap().is_torn);
+        assert_eq!(std::fs::read(&path).unwrap(), torn);
+        for at in 0..whole.len() - 1 {
+            let mut bad = whole.clone();
+            bad[at] ^= 4;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(matches!(looked(&[("b", 4)]), Err(RegistryError::Damaged { .. })), "byte {at}");
         }
     }
 

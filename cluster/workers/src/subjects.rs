@@ -8,6 +8,7 @@
 //!
 //! A copy of the data folder, the logs and the files so holds no key. The nodes of a cluster share a folder in the place of the file (`subjects/shared.rs`).
 
+pub(crate) mod looked;
 mod marker;
 pub(crate) mod shared;
 

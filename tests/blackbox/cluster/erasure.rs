@@ -113,6 +113,31 @@ fn assert_hidden_everywhere(nodes: &Nodes, stream: &str) {
     }
 }
 
+/// `verify` of a node's folder reads the keys too.
+fn assert_a_damaged_secret_is_found(nodes: &Nodes, keys: &Path) {
+    let verify = || nodes.looks_at(2, &["verify", "--subject-keys", &keys.to_string_lossy()]);
+    let clean = verify();
+    assert_eq!(clean.code, 0, "{clean:?}");
+    let shards = std::fs::read_dir(keys.join("keys")).unwrap().map(|shard| shard.unwrap().path());
+    let mut files = shards.flat_map(|shard| std::fs::read_dir(shard).unwrap().map(|file| file.unwrap().path()));
+    let key = files.next().unwrap();
+    let whole = std::fs::read(&key).unwrap();
+    let mut damaged = whole.clone();
+    damaged[45] ^= 1;
+    std::fs::write(&key, damaged).unwrap();
+    let found = verify();
+    let said = format!("node: {}: its secret is damaged", key.display());
+    assert!(found.code == 1 && found.stdout.contains(&said), "{found:?}");
+    std::fs::write(&key, whole).unwrap();
+    // how far the folder had come, as this node knows it
+    let kept = nodes.folder(2).join("subject-keys.shared");
+    let whole = std::fs::read(&kept).unwrap();
+    std::fs::write(&kept, vec![1; whole.len()]).unwrap();
+    let found = verify();
+    assert!(found.code == 1 && found.stdout.contains("subject-keys.shared: it is damaged"), "{found:?}");
+    std::fs::write(&kept, whole).unwrap();
+}
+
 #[test]
 fn what_is_erased_at_one_node_no_node_reads_any_more_nor_an_older_copy_of_all_data() {
     let keys = tempfile::tempdir().unwrap();
@@ -139,6 +164,7 @@ fn what_is_erased_at_one_node_no_node_reads_any_more_nor_an_older_copy_of_all_da
     assert!(found.is_empty(), "it is in no byte of the data: {found:?}");
     let older = tempfile::tempdir().unwrap();
     copy(nodes.path(), older.path());
+    assert_a_damaged_secret_is_found(&nodes, &keys.path().join("subjects"));
     nodes.start_all();
     append(&nodes, 2, "a", 4);
     nodes.until("node 3 uses the folder again", |nodes| {

@@ -95,11 +95,6 @@ pub(super) const BYTES: &[Case] = &[
         copy.flip(&copy.durable().join(format!("{name}.old")), 300);
         line(&[&name, "whole file"])
     }),
-    case("the node's id", |copy| {
-        let path = copy.store.path().join("node/node-id");
-        copy.write(&path, b"no id");
-        line(&["node:", "node-id"])
-    }),
 ];
 
 pub(super) fn replaced(copy: &Copy) -> String {

@@ -26,12 +26,18 @@
 //! | Delta log: a byte, a version gone, emptied or cut behind a line, another size, path, statistics or manifest version | every version against the manifest versions that it and the one before it name; the newest against the live files | its file |
 //! | a link of the Delta log | names in the folder | the link |
 //! | the node's id | its form | the node |
+//! | registered stream types: a line; those of another store | the checksum of each line; the manifest's numbers of buckets | the file, and the line |
+//! | named subscriptions: a group that others follow; of an encrypted store, or of another one | checksums; the store's keys | the file, and the offset |
+//! | named subscriptions, registered stream types: the end | none can tell it from a torn write | a note: the next start cuts it |
+//! | a pause: what it says | its one line | the file |
+//! | what is kept of subject keys; those themselves (`erasure`, `cluster/erasure`) | checksums; each against the other | the file |
 
 mod cases;
 mod flips;
 mod log_and_delta;
 mod manifest;
 mod manifests;
+mod node;
 mod plant;
 mod prepare;
 mod rows;
@@ -74,8 +80,15 @@ fn in_two_threads<T: Sync>(all: &[T], judge: impl Fn(&T) -> Option<String> + Syn
 #[test]
 fn every_kind_of_damage_is_found() {
     let ready = Ready::new();
-    let tables =
-        [cases::BYTES, rows::ROWS, manifests::MANIFESTS, log_and_delta::RUNS, log_and_delta::LOG, log_and_delta::DELTA];
+    let tables = [
+        cases::BYTES,
+        rows::ROWS,
+        manifests::MANIFESTS,
+        log_and_delta::RUNS,
+        log_and_delta::LOG,
+        log_and_delta::DELTA,
+        node::NODE,
+    ];
     let all: Vec<&Case> = tables.into_iter().flatten().collect();
     let wrong = in_two_threads(&all, |case| judged(&ready, case));
     assert!(wrong.is_empty(), "{} of {} are not found:\n{}", wrong.len(), all.len(), wrong.join("\n"));
@@ -91,12 +104,19 @@ fn what_is_no_damage_is_a_note_at_most() {
     std::fs::write(copy.durable().join("part-n1-e9-0000000999.parquet.tmp"), b"half a file").unwrap();
     // the version that says that the store was stopped: without it the store is one that was killed
     std::fs::remove_file(manifest::path(&copy.store, manifest::newest(&copy.store).0)).unwrap();
+    for (name, end) in [("subscriptions", "torn"), ("stream-types", "0000")] {
+        let path = node::kept(&copy, name);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole, end.as_bytes()].concat()).unwrap();
+    }
     let found = verified(&copy, "notes");
     assert_eq!(found.code, 0, "{found:?}");
     for part in [
         "replaced files are not there",
         "part-n1-e9-0000000999.parquet.tmp",
         "does not say so: the stop was interrupted",
+        "subscriptions: its end is torn",
+        "stream-types: its last line is torn",
     ] {
         assert!(found.stderr.contains(part), "{part} is not in {found:?}");
     }

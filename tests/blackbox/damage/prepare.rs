@@ -90,6 +90,10 @@ impl Ready {
         let server = store.start();
         let http = server.http();
         let mut random = Random(7);
+        http.post("stream-types", &json!({ "name": "Registered" })).expect(201);
+        ["first", "second"]
+            .iter()
+            .for_each(|name| drop(http.post(&format!("subscriptions/{name}"), &json!({})).expect(201)));
         http.bulk(&(0..20).map(|n| call(n, "2010-01-01", n % 2)).collect::<Vec<_>>());
         http.bulk(&calls(20, 70));
         (0..4).for_each(|_| drop(http.bulk(&big(&mut random, 40))));

@@ -44,7 +44,7 @@ pub use kept::{Keep, KeptError};
 pub use lives::{Life, older_copy, tell_lives};
 pub use looking::Looks;
 pub use machine::MetaMachine;
-pub use open::{MetaParts, OpenMetaError, SEGMENT_BYTES, open_meta};
+pub use open::{LookedMeta, MetaParts, OpenMetaError, SEGMENT_BYTES, look_at_meta, open_meta};
 pub use outcome::{ControlError, Proposed};
 pub use places::{OpenedPlace, Places, StatementPlaces};
 pub use steer::{Steered, steer};

@@ -1,15 +1,21 @@
-//! Opens the meta group over its log, in the node's own folder: it belongs to no store.
+//! Opens the meta group over its log, in the node's own folder: it belongs to no store. A check only looks at it.
 
+use super::machine::MetaMachine;
 use crate::group::{Group, GroupError, GroupParts};
 use crate::machine::Machine;
 use crate::storage::{Clock, Storage};
 use crate::transport::{GroupId, NodeId, Transport};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_event::LogIndex;
 use strandline_wal::names::PatternError;
-use strandline_wal::{Disk, LogConfig, LogIdentity, LogIo, OpenError, OpenLog, Rollover, SegmentPattern, open_log};
+use strandline_wal::{
+    Corrupt, Disk, LogConfig, LogIdentity, LogIo, OpenError, OpenLog, Rollover, SegmentPattern, open_log,
+    open_read_only,
+};
 
+const CUT_OFF: &str = "its beginning was cut off, and the state that was kept then is not there";
 /// Names of the log's segments.
 const PATTERN: &str = "meta-{segment}.wal";
 /// Commands are few and small: bytes of a segment, so about a thousand of them. One that is full and applied goes.
@@ -70,13 +76,7 @@ pub enum OpenMetaError {
 /// # Errors
 /// [`OpenMetaError`].
 pub async fn open_meta(parts: MetaParts) -> Result<Arc<Group>, OpenMetaError> {
-    let config = LogConfig {
-        rollover: Rollover { size_bytes: Some(parts.segment_bytes), by_time: false },
-        commit_on_sync: false,
-        fill_min_bytes: FILL_BYTES,
-        fill_max_bytes: FILL_BYTES,
-        ..LogConfig::new(SegmentPattern::parse(PATTERN)?)
-    };
+    let config = log_config(parts.segment_bytes)?;
     let opened = open_log(OpenLog {
         disk: parts.disk,
         dir: parts.dir.clone(),
@@ -89,19 +89,12 @@ pub async fn open_meta(parts: MetaParts) -> Result<Arc<Group>, OpenMetaError> {
         now: (parts.clock)(),
     })?;
     let Some(writer) = opened.writer else {
-        let what = opened
-            .recovered
-            .corrupt
-            .iter()
-            .map(|c| format!("segment {}, offset {}: {}", c.segment, c.offset, c.what))
-            .collect::<Vec<_>>()
-            .join("; ");
+        let what = opened.recovered.corrupt.iter().map(told).collect::<Vec<_>>().join("; ");
         return Err(OpenMetaError::Damaged { dir: parts.dir, what });
     };
     let kept = parts.machine.opened_through().map_or(0, |through| through.number);
     if writer.purged_entry().is_some_and(|purged| purged.number > kept) {
-        let what = "its beginning was cut off, and the state that was kept then is not there".to_owned();
-        return Err(OpenMetaError::Damaged { dir: parts.dir, what });
+        return Err(OpenMetaError::Damaged { dir: parts.dir, what: CUT_OFF.to_owned() });
     }
     let group = GroupParts {
         id: GroupId::Meta,
@@ -111,4 +104,45 @@ pub async fn open_meta(parts: MetaParts) -> Result<Arc<Group>, OpenMetaError> {
         transport: parts.transport,
     };
     Ok(Group::open(group).await?)
+}
+
+fn log_config(segment_bytes: u64) -> Result<LogConfig, PatternError> {
+    Ok(LogConfig {
+        rollover: Rollover { size_bytes: Some(segment_bytes), by_time: false },
+        commit_on_sync: false,
+        fill_min_bytes: FILL_BYTES,
+        fill_max_bytes: FILL_BYTES,
+        ..LogConfig::new(SegmentPattern::parse(PATTERN)?)
+    })
+}
+
+fn told(corrupt: &Corrupt) -> String {
+    format!("segment {}, offset {}: {}", corrupt.segment, corrupt.offset, corrupt.what)
+}
+
+/// What a check finds in the log of the meta group.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LookedMeta {
+    /// Damage, a sentence each. Empty: it opens, if it is there.
+    pub damage: Vec<String>,
+    /// A torn end, which the next start cuts.
+    pub torn: Option<String>,
+}
+
+/// Looks at the log in `dir` without a change of it. `kept`: the state that is kept beside it, where that can be read.
+///
+/// # Errors
+/// What the file system says about the folder; `NotFound`: there is none.
+pub fn look_at_meta(disk: &Arc<dyn Disk>, dir: &Path, kept: Option<&MetaMachine>) -> io::Result<LookedMeta> {
+    let config = log_config(SEGMENT_BYTES).map_err(io::Error::other)?;
+    let recovered = open_read_only(disk, dir, &config)?.recovered;
+    let mut looked = LookedMeta { damage: recovered.corrupt.iter().map(told).collect(), torn: None };
+    let state = recovered.state.as_ref();
+    let purged = state.filter(|state| state.purged.is_some()).and_then(|state| state.numbers).map_or(0, |of| of.purged);
+    let through = kept.map(|kept| kept.opened_through().map_or(0, |through| through.number));
+    if through.is_some_and(|through| purged > through) {
+        looked.damage.push(CUT_OFF.to_owned());
+    }
+    looked.torn = recovered.cut.map(|cut| format!("segment {}, offset {}: {}", cut.segment, cut.offset, cut.what));
+    Ok(looked)
 }

@@ -47,6 +47,15 @@ impl PauseFile {
         self.0.try_exists().map_err(at(&self.0))
     }
 
+    /// Whether a check finds it damaged.
+    pub(crate) fn is_damaged(&self) -> Result<bool, DataDirError> {
+        match fs::read(&self.0) {
+            Ok(bytes) => Ok(bytes != WHOLE),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(at(&self.0)(error)),
+        }
+    }
+
     /// Lets a book begin as it was left; says so where compaction is paused.
     pub(crate) fn take_up(&self, book: &JobBook) -> Result<Option<String>, DataDirError> {
         let damage = match fs::read(&self.0) {
@@ -75,19 +84,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = PauseFile::of(&folder.path().join("a/b"));
         assert_eq!(taken_up(&file), (false, String::new()));
-        assert!(!file.is_there().unwrap());
+        assert!(!file.is_there().unwrap() && !file.is_damaged().unwrap());
         file.keep(false).unwrap();
         assert_eq!(taken_up(&file), (false, String::new()), "nothing was kept, and nothing is");
         for _ in 0..2 {
             file.keep(true).unwrap();
             let (paused, said) = taken_up(&file);
             assert!(paused && said.contains("strandline resume") && !said.contains("damaged"), "{said}");
-            assert!(file.is_there().unwrap());
+            assert!(file.is_there().unwrap() && !file.is_damaged().unwrap());
         }
         for bytes in [&b""[..], b"strandline paused 1", b"strandline paused 2\n", b"\xff"] {
             fs::write(&file.0, bytes).unwrap();
             let (paused, said) = taken_up(&file);
             assert!(paused && said.contains("a/b/paused is damaged"), "{bytes:?}: {said}");
+            assert!(file.is_damaged().unwrap(), "{bytes:?}");
         }
         file.keep(false).unwrap();
         assert_eq!(taken_up(&file), (false, String::new()));

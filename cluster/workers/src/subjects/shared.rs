@@ -71,7 +71,7 @@ pub(crate) const fn erasable_by(kind: Option<SubjectKind>) -> Erasable {
 }
 
 /// Where a node's data folder keeps how far the folder of keys had come.
-fn kept_in(data_folder: &Path) -> PathBuf {
+pub(super) fn kept_in(data_folder: &Path) -> PathBuf {
     data_folder.join("subject-keys.shared")
 }
 

@@ -132,6 +132,14 @@ impl SubscriptionFile {
         if path.exists() { load(&path, &Opening::Look).map(drop) } else { Ok(()) }
     }
 
+    /// Reads the file and changes nothing of it; whether it has a torn end, which the next start cuts. `keys`: those of the store, which may be
+    /// encrypted; `None`: they are not to be had.
+    pub(crate) fn check(folder: &Path, keys: Option<Option<&StoreKeys>>) -> Result<bool, SubscriptionFileError> {
+        let path = folder.join("subscriptions");
+        let opening = keys.map_or(Opening::Look, Opening::With);
+        if path.exists() { read(&path, &opening).map(|loaded| loaded.is_torn) } else { Ok(false) }
+    }
+
     /// Reads the file in a store's folder, if there is one. What it holds is given as well. `keys`: those of an encrypted store.
     pub(crate) fn open(
         folder: &Path,
@@ -308,17 +316,37 @@ enum Opening<'a> {
     With(Option<&'a StoreKeys>),
 }
 
+/// What a file holds.
+struct Loaded {
+    folded: Folded,
+    /// Bytes that are whole.
+    whole: usize,
+    /// Something else stands behind them: the torn end of a write that nobody was answered.
+    is_torn: bool,
+}
+
 /// Reads all groups and cuts a torn last one; gives the length of what is whole.
 fn load(path: &Path, opening: &Opening<'_>) -> Result<(Folded, u64), SubscriptionFileError> {
+    let Loaded { folded, whole, is_torn } = read(path, opening)?;
+    let whole = whole as u64;
+    if is_torn {
+        if whole > 0 {
+            tracing::warn!("{}: cut a group at offset {whole} that was never answered", path.display());
+        }
+        cut(path, whole)?;
+    }
+    Ok((folded, whole))
+}
+
+/// Reads all groups, and changes nothing.
+fn read(path: &Path, opening: &Opening<'_>) -> Result<Loaded, SubscriptionFileError> {
     let bytes = fs::read(path).map_err(at(path))?;
     let damaged = |offset| SubscriptionFileError::Damaged { path: path.to_owned(), offset };
+    let mut loaded = Loaded { folded: Folded::default(), whole: 0, is_torn: true };
     if bytes.len() < HEADER.len() {
         // it was being made: nobody was told of anything in it
-        if !HEADER.starts_with(&bytes) && !SEALED_HEADER.starts_with(&bytes) {
-            return Err(damaged(0));
-        }
-        cut(path, 0)?;
-        return Ok((Folded::default(), 0));
+        let is_begun = HEADER.starts_with(&bytes) || SEALED_HEADER.starts_with(&bytes);
+        return if is_begun { Ok(loaded) } else { Err(damaged(0)) };
     }
     let is_sealed = bytes.starts_with(&SEALED_HEADER);
     if !is_sealed && !bytes.starts_with(&HEADER) {
@@ -332,9 +360,9 @@ fn load(path: &Path, opening: &Opening<'_>) -> Result<(Folded, u64), Subscriptio
         Opening::With(None) if is_sealed => return Err(of_other_kind("it is sealed, and the store is not encrypted")),
         Opening::Look | Opening::With(_) => {}
     }
-    let (mut folded, mut offset) = (Folded::default(), HEADER.len());
-    while offset < bytes.len() {
-        let rest = bytes.get(offset..).unwrap_or(&[]);
+    loaded.whole = HEADER.len();
+    while let Some(rest) = bytes.get(loaded.whole..).filter(|rest| !rest.is_empty()) {
+        let offset = loaded.whole;
         match group(rest) {
             Ok((body, len)) => {
                 let records = match opening {
@@ -345,18 +373,15 @@ fn load(path: &Path, opening: &Opening<'_>) -> Result<(Folded, u64), Subscriptio
                     }
                     Opening::Look | Opening::With(None) => Record::decode_all(body).ok_or_else(|| damaged(offset))?,
                 };
-                records.into_iter().for_each(|record| folded.apply(record));
-                offset += len;
+                records.into_iter().for_each(|record| loaded.folded.apply(record));
+                loaded.whole += len;
             }
-            Err(torn) if torn => {
-                tracing::warn!("{}: cut a group at offset {offset} that was never answered", path.display());
-                cut(path, offset as u64)?;
-                break;
-            }
+            Err(torn) if torn => return Ok(loaded),
             Err(_) => return Err(damaged(offset)),
         }
     }
-    Ok((folded, offset as u64))
+    loaded.is_torn = false;
+    Ok(loaded)
 }
 
 /// The records of a sealed group: the name of its key, then what was sealed at this place in the file.
@@ -421,6 +446,8 @@ mod tests {
         let longer = fs::read(folder.path().join("subscriptions")).unwrap();
         for end in whole.len()..longer.len() {
             fs::write(folder.path().join("subscriptions"), &longer[..end]).unwrap();
+            assert_eq!(SubscriptionFile::check(folder.path(), Some(None)).unwrap(), end > whole.len(), "cut at {end}");
+            assert_eq!(fs::read(folder.path().join("subscriptions")).unwrap().len(), end, "a check cuts nothing");
             let again = written(folder.path());
             assert_eq!((again.folded.all["b"].done, again.bytes), (at_us(7), whole.len() as u64), "cut at {end}");
         }
@@ -431,6 +458,8 @@ mod tests {
         let mut damaged = longer;
         damaged[30] ^= 1;
         fs::write(folder.path().join("subscriptions"), damaged).unwrap();
+        let checked = SubscriptionFile::check(folder.path(), Some(None)).unwrap_err();
+        assert!(matches!(checked, SubscriptionFileError::Damaged { offset: 16, .. }), "{checked}");
         let refused = SubscriptionFile::open(folder.path(), &Alive::default(), None).err().unwrap();
         assert!(matches!(refused, SubscriptionFileError::Damaged { offset: 16, .. }), "{refused}");
     }
@@ -473,6 +502,9 @@ mod tests {
         file.write(vec![Record::Changed(1, Change::Moved(at_us(9)))]).unwrap();
         assert_eq!(open(Some(&keys)).unwrap().1.all["b"].done, at_us(9));
         SubscriptionFile::look(folder.path()).unwrap();
+        let check = |keys| SubscriptionFile::check(folder.path(), keys);
+        assert!([None, Some(Some(&*keys))].into_iter().all(|keys| !check(keys).unwrap()));
+        assert!(check(Some(None)).unwrap_err().to_string().contains("it is sealed"));
         for wrong in [None, Some(store_keys(2))] {
             assert!(matches!(open(wrong.as_ref()), Err(SubscriptionFileError::Sealed { .. })));
         }

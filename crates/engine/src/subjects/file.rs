@@ -288,18 +288,30 @@ impl KeyFile {
     }
 }
 
-/// The records of a file that is only looked at: what an opening of it would find, or say, and nothing of it changes.
-pub(super) fn look(disk: &dyn Disk, path: &Path) -> Result<Vec<Record>, SubjectFileError> {
+/// A file that is only looked at.
+pub(super) struct Looked {
+    pub(super) id: [u8; 16],
+    pub(super) records: Vec<Record>,
+    /// Where it was before its first record, and behind each.
+    pub(super) places: Vec<Reached>,
+}
+
+/// What an opening of the file would find, or say; nothing of it changes.
+pub(super) fn look(disk: &dyn Disk, path: &Path) -> Result<Looked, SubjectFileError> {
     let failed = |error| SubjectFileError::Io { path: path.to_owned(), error };
     let file = disk.open(path, Access::Read).map_err(failed)?;
     let bytes = file.len().and_then(|length| Wiped::all_of(&*file, length)).map_err(failed)?;
     let bytes = &bytes.0[..];
-    if !bytes.starts_with(&TITLE) || bytes.len() < BLOCK_BYTES {
+    let id = bytes.get(TITLE.len()..).and_then(|rest| rest.first_chunk::<16>());
+    let Some(id) = id.filter(|_| bytes.starts_with(&TITLE) && bytes.len() >= BLOCK_BYTES) else {
         return Err(SubjectFileError::Foreign(path.to_owned()));
-    }
+    };
     let (mut contents, mut at) = (Contents::new(), BLOCK_BYTES);
+    let mut places = vec![Reached::nothing(BLOCK)];
     while let Some(Found { record, bytes: taken, .. }) = bytes.get(at..).and_then(decode) {
         contents.push((at as u64, record));
+        let before = places.last().copied().unwrap_or(Reached::nothing(BLOCK));
+        places.push(before.behind(bytes.get(at..at + taken).unwrap_or(&[])));
         at += taken;
     }
     let damaged = |offset| SubjectFileError::Damaged { path: path.to_owned(), offset };
@@ -307,7 +319,10 @@ pub(super) fn look(disk: &dyn Disk, path: &Path) -> Result<Vec<Record>, SubjectF
         return Err(damaged(at as u64));
     }
     torn_key(&mut contents, bytes).map_err(damaged)?;
-    Ok(contents.into_iter().map(|(_, record)| record).collect())
+    // the first place stands before the first record
+    places.truncate(contents.len() + 1);
+    let records = contents.into_iter().map(|(_, record)| record).collect();
+    Ok(Looked { id: *id, records, places })
 }
 
 /// Bytes of the file, secrets among them: nothing of them stays in memory.

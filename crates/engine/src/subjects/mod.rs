@@ -18,9 +18,9 @@ mod shared;
 mod trial;
 
 pub use file::SubjectFileError;
-pub use known::KnownKeys;
 pub(crate) use known::UnknownKeys;
-pub use reached::look as look_reached;
+pub use known::{KeyFault, KnownKeys};
+pub use reached::{LookedReached, look as look_reached, look_whole as look_whole_reached};
 pub(crate) use rows::{Opened, Opener, Openings};
 pub use shared::{Kinds, SharedPlace};
 pub use trial::Trial;

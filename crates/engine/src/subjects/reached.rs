@@ -19,23 +19,42 @@ use strandline_wal::{Access, Disk, DiskFile};
 
 const SLOTS: u64 = 2;
 
+/// What such a file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LookedReached {
+    /// The place that is meant; none: nothing was written yet, or all that was is damaged.
+    pub newest: Option<Slot>,
+    /// Blocks that are neither a place nor empty: torn, or damaged.
+    pub broken: usize,
+}
+
 /// What is known of the file of keys at `path`; `None`: nothing, since the file there is none, or is damaged.
 ///
 /// # Errors
 /// What the file system says.
 pub fn look(disk: &dyn Disk, path: &Path) -> io::Result<Option<Slot>> {
+    Ok(look_whole(disk, path)?.and_then(|looked| looked.newest))
+}
+
+/// The same, with what is wrong with it; `None`: there is no such file.
+///
+/// # Errors
+/// What the file system says.
+pub fn look_whole(disk: &dyn Disk, path: &Path) -> io::Result<Option<LookedReached>> {
     match disk.open(path, Access::Read) {
-        Ok(file) => newest(&*file),
+        Ok(file) => looked(&*file).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn newest(file: &dyn DiskFile) -> io::Result<Option<Slot>> {
+fn looked(file: &dyn DiskFile) -> io::Result<LookedReached> {
     let mut bytes = AlignedBuf::zeroed(BLOCK_BYTES * SLOTS as usize);
     let read = file.read_at(0, &mut bytes)?;
-    let whole = bytes.get(..read).unwrap_or(&[]);
-    Ok(whole.chunks(BLOCK_BYTES).filter_map(Slot::decode).max_by_key(|slot| slot.turn))
+    let blocks = || bytes.get(..read).unwrap_or(&[]).chunks(BLOCK_BYTES);
+    let newest = blocks().filter_map(Slot::decode).max_by_key(|slot| slot.turn);
+    let is_broken = |block: &&[u8]| Slot::decode(block).is_none() && block.iter().any(|byte| *byte != 0);
+    Ok(LookedReached { newest, broken: blocks().filter(is_broken).count() })
 }
 
 /// The place, open for writing.
@@ -90,7 +109,7 @@ fn open(disk: &dyn Disk, path: &Path) -> io::Result<(Arc<dyn DiskFile>, Option<S
         }
         Err(error) => return Err(error),
     };
-    let slot = newest(&*file)?;
+    let slot = looked(&*file)?.newest;
     if slot.is_none() {
         // its room is taken once: later writes need none
         file.write_at(0, &AlignedBuf::zeroed(BLOCK_BYTES * SLOTS as usize))?;

@@ -20,17 +20,18 @@ use commands::CommandCheck;
 use doubles::Doubles;
 use ids::IdPasses;
 use owners::Owners;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
-use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
+use strandline_durable::objects::{CLUSTER_MARK, MarkError, Purpose, Settings, cluster_mark, open_location};
 use strandline_durable::{
     DurableTier, Provider, Snapshot, Veil, check_delta_log, verify_file, verify_manifests, verify_replaced,
 };
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
+use strandline_keys::StoreKeys;
 use strandline_wal::{Disk, LogConfig, LogIdentity, LogView, OpenedLog, log_folder_name, open_read_only};
 use streams::Streams;
 
@@ -69,6 +70,33 @@ pub struct Report {
     pub streams: u64,
     /// Events, each counted once.
     pub events: u64,
+    /// What the store says to who checks what a node keeps beside it.
+    pub known: KnownStore,
+}
+
+/// What a store says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct KnownStore {
+    /// Its newest version was read: the rest is what it says. Else nobody knows.
+    pub is_read: bool,
+    /// Of an encrypted store.
+    pub keys: Option<Arc<StoreKeys>>,
+    /// Its stream types of several buckets. Of a cluster's store the cluster says it.
+    pub buckets: BTreeMap<String, u32>,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// Whose a store is, by the mark at its `durable.path`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Owner {
+    /// It cannot be read, or is damaged, which is a finding.
+    #[default]
+    Unknown,
+    /// No cluster's.
+    Alone,
+    /// That of this cluster.
+    Cluster(u128),
 }
 
 impl Report {
@@ -152,7 +180,8 @@ pub fn verify_watched(
     let log_config = log_config(config, tier.as_ref().and_then(DurableTier::keys))?;
     let unreadable = !report.findings.is_empty();
     let snapshot = tier.as_ref().map(DurableTier::pin);
-    let replicas = wal_dir.is_some() && is_clusters(config);
+    report.known = known_of(tier.as_ref());
+    let replicas = is_clusters(config, &mut report) && wal_dir.is_some();
     let logs = match &wal_dir {
         Some(dir) => {
             let place = Place { dir, config: &log_config, disk, node, replicas };
@@ -269,13 +298,37 @@ struct Place<'a> {
     replicas: bool,
 }
 
-/// Whether the files belong to a cluster. What cannot be read is named by who needs it.
-fn is_clusters(config: &StoreConfig) -> bool {
+fn known_of(tier: Option<&DurableTier>) -> KnownStore {
+    let Some(tier) = tier else { return KnownStore::default() };
+    let (keys, buckets) = (tier.keys().cloned(), tier.pin().manifest().buckets.clone());
+    KnownStore { is_read: true, keys, buckets, owner: Owner::Unknown }
+}
+
+/// Whether the files belong to a cluster. A place that cannot be read is named by who needs it.
+fn is_clusters(config: &StoreConfig, report: &mut Report) -> bool {
     if config.durable.path.is_memory() {
         return false;
     }
     let objects = open_location(&config.durable.path, Purpose::Read, &Settings::from_env());
-    objects.is_ok_and(|objects| matches!(cluster_mark(&*objects), Ok(Some(_))))
+    match objects.map(|objects| cluster_mark(&*objects)) {
+        Ok(Ok(Some(mark))) => {
+            report.known.owner = Owner::Cluster(mark.cluster);
+            if mark.store != config.name {
+                let what = "put back the one of this store: no node of the cluster starts with this one";
+                report.add(CLUSTER_MARK, format!("it is that of store `{}`; {what}", mark.store));
+            }
+            true
+        }
+        Ok(Err(error @ MarkError::Damaged)) => {
+            report.add(CLUSTER_MARK, error.to_string());
+            true
+        }
+        Ok(Ok(None)) => {
+            report.known.owner = Owner::Alone;
+            false
+        }
+        _ => false,
+    }
 }
 
 fn check_logs(place: &Place<'_>, tier: Option<&DurableTier>, report: &mut Report) -> Vec<OfflineLog> {

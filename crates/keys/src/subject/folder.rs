@@ -79,6 +79,19 @@ pub struct Erased {
     pub bytes: Vec<u8>,
 }
 
+/// A key of the folder, under the name of its subject.
+#[derive(Debug)]
+pub struct FoundKey {
+    /// Which one.
+    pub id: SubjectKeyId,
+    /// Whose.
+    pub subject: Subject,
+    /// Its secret, as it stands there.
+    pub stored: Stored,
+    /// Its file.
+    pub path: PathBuf,
+}
+
 /// The folder.
 #[derive(Debug)]
 pub struct KeyFolder {
@@ -151,27 +164,37 @@ impl KeyFolder {
         }
     }
 
-    /// Tells of each key which one it is and whose, destroyed ones included, in no order.
-    ///
-    /// # Errors
-    /// `Damaged`; the file system.
-    pub fn each_key(&self, each: &mut dyn FnMut(SubjectKeyId, Subject)) -> Result<(), FolderError> {
+    /// Tells of each key, destroyed ones included, in no order; an error stands in the place of what cannot be read, and the others follow.
+    pub fn each_key(&self, each: &mut dyn FnMut(Result<FoundKey, FolderError>)) {
         for shard in 0..=u8::MAX {
             let shard = self.path.join(KEYS).join(format!("{shard:02x}"));
-            for entry in fs::read_dir(&shard).map_err(at(&shard))? {
-                let path = entry.map_err(at(&shard))?.path();
-                let Some(bytes) = read(&path)? else { continue };
-                match decode(&bytes) {
-                    Some(Found { record: Record::Key(id, subject, _), bytes: length, .. })
-                        if length == bytes.len() && self.key_path(&subject) == path =>
-                    {
-                        each(id, subject);
-                    }
-                    _ => return Err(FolderError::Damaged(path)),
+            let entries = match fs::read_dir(&shard) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    each(Err(at(&shard)(error)));
+                    continue;
+                }
+            };
+            for entry in entries {
+                match entry {
+                    Ok(entry) => self.key_in(entry.path()).transpose().into_iter().for_each(&mut *each),
+                    Err(error) => each(Err(at(&shard)(error))),
                 }
             }
         }
-        Ok(())
+    }
+
+    /// The key that a file holds under its own name; `None`: the file is gone.
+    fn key_in(&self, path: PathBuf) -> Result<Option<FoundKey>, FolderError> {
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        match decode(&bytes) {
+            Some(Found { record: Record::Key(id, subject, stored), bytes: length, .. })
+                if length == bytes.len() && self.key_path(&subject) == path =>
+            {
+                Ok(Some(FoundKey { id, subject, stored, path }))
+            }
+            _ => Err(FolderError::Damaged(path)),
+        }
     }
 
     /// Whether a key of this name was ever made. It stays when the key is destroyed.
@@ -253,6 +276,30 @@ impl KeyFolder {
         }
     }
 
+    /// The numbers of all tombstones that are there, rising.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn erased_numbers(&self) -> Result<Vec<u64>, FolderError> {
+        let folder = self.path.join(ERASED);
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(at(&folder))? {
+            let name = entry.map_err(at(&folder))?.file_name();
+            let number =
+                |name: &str| u64::from_str_radix(name, 16).ok().filter(|number| format!("{number:016x}") == name);
+            // another name is that of no tombstone
+            numbers.extend(name.to_str().and_then(number));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The name of a tombstone's file.
+    #[must_use]
+    pub fn erased_path(&self, number: u64) -> PathBuf {
+        self.path.join(ERASED).join(format!("{number:016x}"))
+    }
+
     /// Adds the tombstone of this number, the one behind the last, on stable storage; `false`: the number is taken. `aside`: random.
     ///
     /// # Errors
@@ -307,10 +354,6 @@ impl KeyFolder {
         let name = to_hex(name);
         let (shard, rest) = name.split_at(2);
         self.path.join(KEYS).join(shard).join(rest)
-    }
-
-    fn erased_path(&self, number: u64) -> PathBuf {
-        self.path.join(ERASED).join(format!("{number:016x}"))
     }
 
     /// Gives bytes a name, whole and on stable storage; `false`: the name is taken.

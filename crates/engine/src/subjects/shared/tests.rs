@@ -383,3 +383,48 @@ fn a_damaged_key_is_an_error_and_no_erasure() {
     std::fs::write(&path, whole).unwrap();
     assert_eq!(read(&keys, &sealed).0, "1", "it was put back");
 }
+
+#[test]
+fn a_check_tells_secrets_and_tombstones_that_are_not_as_they_should_be_and_goes_on() {
+    use super::super::{KeyFault, KnownKeys};
+    let place = tempfile::tempdir().unwrap();
+    let keys = node(&place);
+    for stream in ["a", "b", "c"] {
+        let _ = stored(&keys, stream, "1");
+    }
+    keys.erase(&subject("b"), tombstone()).unwrap();
+    keys.erase(&subject("c"), tombstone()).unwrap();
+    let path = place.path().join("keys");
+    let look = || KnownKeys::look(&RealDisk::new(), &path).unwrap();
+    assert!(look().faults().is_empty());
+    let faults = || -> Vec<(String, bool)> {
+        look().faults().iter().map(|KeyFault { what, is_wrong, .. }| (what.clone(), *is_wrong)).collect()
+    };
+    let file_of = |stream: &str| {
+        let name = strandline_event::hex::to_hex(&name_of(&subject(stream)));
+        path.join("keys").join(&name[..2]).join(&name[2..])
+    };
+    let planted = |file: &Path, change: &dyn Fn(&mut Vec<u8>), said: &str, is_wrong: bool| {
+        let whole = std::fs::read(file).unwrap();
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        std::fs::write(file, bytes).unwrap();
+        let found = faults();
+        assert!(found.len() == 1 && found[0].0.contains(said) && found[0].1 == is_wrong, "{said}: {found:?}");
+        std::fs::write(file, whole).unwrap();
+    };
+    let first = path.join("erased/0000000000000001");
+    planted(&file_of("a"), &|bytes| bytes[45] ^= 1, "its secret is damaged", true);
+    planted(&file_of("a"), &|bytes| bytes[40..76].fill(0), "its secret is overwritten", true);
+    planted(&file_of("a"), &|bytes| bytes[20] ^= 1, "it is damaged", true);
+    planted(&file_of("a"), &|bytes| bytes.truncate(60), "it is damaged", true);
+    planted(&file_of("b"), &|bytes| bytes[41] = 7, "an erasure was cut short", false);
+    // the secret of `b` stands without a tombstone then
+    std::fs::write(&first, b"what").unwrap();
+    let found = faults();
+    assert!(found.iter().any(|(what, is_wrong)| what.contains("it is damaged") && *is_wrong), "{found:?}");
+    std::fs::remove_file(&first).unwrap();
+    let found = faults();
+    assert!(found.iter().any(|(what, is_wrong)| what.contains("it was taken away") && *is_wrong), "{found:?}");
+    assert!(found.iter().any(|(what, _)| what.contains("its secret is overwritten")), "{found:?}");
+}
