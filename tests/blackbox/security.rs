@@ -227,8 +227,21 @@ fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     let later = token(&file, &["--name", "later", "--role", "read"]);
     until("the file is read again", || client(&url, &later, &READ, "").code == 0);
     let lines = std::fs::read_to_string(&file).unwrap();
-    let without: Vec<&str> = lines.lines().filter(|line| !line.contains("\"reader\"")).collect();
-    std::fs::write(&file, without.join("\n")).unwrap();
+    let on_file = |command: &str, more: &[&str]| {
+        run(&[&["token", command, "--token-file", &file.to_string_lossy()], more].concat())
+    };
+    let listed = on_file("list", &[]);
+    let row = |words: &[&str]| listed.stdout.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(listed.code == 0 && row(&["operator", "admin", "all"]) && row(&["reader", "read", "test"]), "{listed:?}");
+    assert!(row(&["tenant", "append, read", "acme"]), "{listed:?}");
+    let unknown = on_file("revoke", &["--name", "nobody"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("token list"), "{unknown:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), lines);
+    let revoked = on_file("revoke", &["--name", "reader"]);
+    assert!(revoked.code == 0 && revoked.stderr.contains("reads it again"), "{revoked:?}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let json = on_file("list", &["--format", "json"]);
+    assert!(json.code == 0 && json.stdout.contains("\"operator\"") && !json.stdout.contains("\"reader\""), "{json:?}");
     let hung_up = Command::new("kill").args(["-HUP", &server.id().to_string()]).status().unwrap();
     assert!(hung_up.success());
     until("the token is taken back", || client(&url, &reader, &READ, "").code == 2);
@@ -250,9 +263,11 @@ fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     assert!(line(&["strandline_audit", "reloaded"]), "{log}");
     for secret in [&operator, &reader, &later, wrong].map(|token| &token[4..]) {
         assert!(!log.contains(secret) && !shown.stdout.contains(secret), "a token stands in a log");
+        assert!(!listed.stdout.contains(secret) && !json.stdout.contains(secret), "a token stands in a list");
     }
     for hash in lines.lines().filter_map(|line| line.split("\"sha256\":\"").nth(1)?.get(..64)) {
         assert!(!log.contains(hash), "the hash of a token stands in a log");
+        assert!(!listed.stdout.contains(hash) && !json.stdout.contains(hash), "the hash of a token stands in a list");
     }
 }
 

@@ -92,6 +92,9 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("keys init --file /no/such/key", 2, "there is no folder /no/such:"),
     ("keys rotate", 2, "--config"),
     ("token new --name a --role admin --token-file /no/such/tokens", 2, "/no/such/tokens"),
+    ("token list --token-file /no/such/tokens", 2, "/no/such/tokens"),
+    ("token revoke --file /no/such/tokens --name a", 2, "/no/such/tokens"),
+    ("token revoke --token-file f", 2, "--name"),
 ];
 
 #[test]

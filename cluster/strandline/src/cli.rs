@@ -2,10 +2,12 @@
 
 mod cluster;
 mod events;
+mod token;
 mod told;
 
 pub(crate) use cluster::{Cluster, OfLog};
 pub(crate) use events::{Append, Bench, Ingest, OnError, Protocol, Read, ReadFormat, Subscribe};
+pub(crate) use token::{Token, TokenList, TokenNew, TokenRevoke, TokenRole};
 pub(crate) use told::{LogFormat, ServeTold};
 
 use crate::commands::{Completions, Manual, Ready};
@@ -268,41 +270,6 @@ pub(crate) struct Compact {
     /// Where the server is.
     #[command(flatten)]
     pub(crate) on: OnStore,
-}
-
-/// Commands on tokens.
-#[derive(Subcommand, Debug)]
-pub(crate) enum Token {
-    /// Make a token: it is printed once, the token file keeps its hash
-    New(TokenNew),
-}
-
-/// Options of `token new`. The lists are words with commas between them.
-#[derive(Args, Debug)]
-pub(crate) struct TokenNew {
-    /// What the audit log calls its owner
-    #[arg(long)]
-    pub(crate) name: String,
-    /// What it may do; admin may do everything
-    #[arg(long, value_enum, value_delimiter = ',', required = true)]
-    pub(crate) role: Vec<TokenRole>,
-    /// The stores that exist for it (without: all)
-    #[arg(long = "stores", value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) stores: Vec<String>,
-    /// The tenants whose streams exist for it, once for each (without: all streams)
-    #[arg(long = "tenant-id", value_name = "TENANT")]
-    pub(crate) tenants: Vec<String>,
-    /// Put its line at the end of this token file (made if it is not there); without it the line is printed too
-    #[arg(long = "token-file", value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-}
-
-/// Roles of tokens.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum TokenRole {
-    Append,
-    Read,
-    Admin,
 }
 
 /// Commands on certificates.

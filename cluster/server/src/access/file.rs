@@ -14,9 +14,9 @@ use crate::access::principal::Principal;
 use crate::access::token::PREFIX;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_engine::heads::tenant_hash;
@@ -139,26 +139,13 @@ impl TokenSet {
     /// # Errors
     /// [`TokenFileError`]; also where it holds no token.
     pub fn read(path: &Path) -> Result<Self, TokenFileError> {
-        let set = Self::read_any(path)?;
+        let (set, _) = read_whole(path)?;
         if set.all.is_empty() {
             let lines = "it holds no token, and would let nobody in; \
                          `strandline token new --token-file FILE` puts one there";
             return Err(TokenFileError::Lines { path: path.to_owned(), lines: lines.to_owned() });
         }
         Ok(set)
-    }
-
-    /// The same, of one that may hold none yet.
-    fn read_any(path: &Path) -> Result<Self, TokenFileError> {
-        let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
-        let facts = fs::metadata(path).map_err(failed)?;
-        secret_file::check(&facts).map_err(|why| TokenFileError::Open { path: path.to_owned(), why })?;
-        if facts.len() > FILE_BYTES_MAX {
-            let lines = "it is too large for a token file".to_owned();
-            return Err(TokenFileError::Lines { path: path.to_owned(), lines });
-        }
-        let text = fs::read_to_string(path).map_err(failed)?;
-        Self::parse(&text).map_err(|lines| TokenFileError::Lines { path: path.to_owned(), lines: lines.join("; ") })
     }
 
     /// From the text of a file.
@@ -237,14 +224,28 @@ fn principal(line: &str) -> Result<Principal, String> {
     Ok(Principal::of(line, digest))
 }
 
+/// A file that nobody else may read, and its text.
+fn read_whole(path: &Path) -> Result<(TokenSet, String), TokenFileError> {
+    let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
+    let facts = fs::metadata(path).map_err(failed)?;
+    secret_file::check(&facts).map_err(|why| TokenFileError::Open { path: path.to_owned(), why })?;
+    if facts.len() > FILE_BYTES_MAX {
+        let lines = "it is too large for a token file".to_owned();
+        return Err(TokenFileError::Lines { path: path.to_owned(), lines });
+    }
+    let text = fs::read_to_string(path).map_err(failed)?;
+    let lines = |lines: Vec<String>| TokenFileError::Lines { path: path.to_owned(), lines: lines.join("; ") };
+    Ok((TokenSet::parse(&text).map_err(lines)?, text))
+}
+
 /// Puts a line at the end of a token file, which is made if it is not there, for its owner alone.
 ///
 /// # Errors
 /// [`TokenFileError`], also where the file as it is would not be taken.
 pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
-    let before = match TokenSet::read_any(path) {
-        Ok(_) => fs::read_to_string(path).map_err(failed)?,
+    let before = match read_whole(path) {
+        Ok((_, text)) => text,
         Err(TokenFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
     };
@@ -256,11 +257,81 @@ pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
     file.write_all(format!("{joint}{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
+/// The line that stands in a line of the file; `None`: a comment.
+fn line_in(text: &str) -> Option<TokenLine> {
+    serde_json::from_str(text.trim()).ok()
+}
+
+/// The lines of a token file, without what they know tokens by.
+///
+/// # Errors
+/// [`TokenFileError`], where a node would not take the file.
+pub fn list_lines(path: &Path) -> Result<Vec<TokenLine>, TokenFileError> {
+    let (_, text) = read_whole(path)?;
+    Ok(text.lines().filter_map(line_in).map(|line| TokenLine { sha256: String::new(), ..line }).collect())
+}
+
+/// Takes the line of a name out of a token file. What is left is written aside and takes the place of the file, with its owner and mode: who reads it
+/// has one or the other. `false`: there is no such line, and nothing changes.
+///
+/// # Errors
+/// [`TokenFileError`], also where a node would not take the file as it is, or as it would be: it is the last line.
+pub fn remove_line(path: &Path, name: &str) -> Result<bool, TokenFileError> {
+    let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
+    let (_, before) = read_whole(path)?;
+    let is_it = |line: &str| line_in(line).is_some_and(|line| line.name == name);
+    let left: String = before.split_inclusive('\n').filter(|line| !is_it(line)).collect();
+    if left.len() == before.len() {
+        return Ok(false);
+    }
+    if !left.lines().any(|line| line_in(line).is_some()) {
+        let lines = "no other token stands in it, and a node that runs would not take a file without one: this token would stay in force; \
+                     put another one there first (`strandline token new --token-file FILE`), or stop the node"
+            .to_owned();
+        return Err(TokenFileError::Lines { path: path.to_owned(), lines });
+    }
+    // a link to it stays one
+    let real = fs::canonicalize(path).map_err(failed)?;
+    let aside = real.with_added_extension("new");
+    let replaced = write_aside(&aside, &real, &left).and_then(|()| put_in_place(&aside, &real, &before));
+    if replaced.is_err() {
+        // that it is left there is no harm: the next one takes it away
+        let _ = fs::remove_file(&aside);
+    }
+    replaced.map(|()| true).map_err(failed)
+}
+
+/// Writes what takes the place of a file, for the same eyes.
+fn write_aside(aside: &Path, of: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(aside)?;
+    file.write_all(text.as_bytes())?;
+    let (facts, made) = (fs::metadata(of)?, file.metadata()?);
+    if (facts.uid(), facts.gid()) != (made.uid(), made.gid()) {
+        fchown(&file, Some(facts.uid()), Some(facts.gid()))?;
+    }
+    if facts.mode() != made.mode() {
+        file.set_permissions(Permissions::from_mode(facts.mode() & 0o777))?;
+    }
+    file.sync_all()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the file was synced, and its folder is synced here")]
+fn put_in_place(aside: &Path, path: &Path, before: &str) -> io::Result<()> {
+    if fs::read_to_string(path)? != before {
+        return Err(io::Error::other("it was changed in this moment, and is left as it is: try again"));
+    }
+    fs::rename(aside, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::access::token::{digest, make};
-    use std::os::unix::fs::PermissionsExt as _;
 
     fn line(name: &str) -> TokenLine {
         TokenLine { name: name.to_owned(), sha256: String::new(), roles: vec![Role::Read], stores: None, tenants: None }
@@ -351,6 +422,46 @@ mod tests {
             append_line(&path, &make(line("first")).unwrap().line).unwrap();
             assert_eq!(TokenSet::read(&path).unwrap().all.len(), 1, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_line_is_taken_out_and_all_else_stays_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("tokens"), folder.path().join("link"));
+        let made = ["one", "two", "three"].map(|name| make(line(name)).unwrap());
+        let text = |lines: &[&str]| format!("# people\n\n{}", lines.join("\n"));
+        fs::write(&path, text(&[&made[0].line, &made[1].line, &made[2].line])).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let set = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        set(0o644);
+        assert!(matches!(remove_line(&path, "one"), Err(TokenFileError::Open { .. })));
+        for (mode, name, left) in [(0o600, "two", vec![0, 2]), (0o400, "one", vec![2])] {
+            set(mode);
+            // a crash left it
+            fs::write(path.with_added_extension("new"), "half").unwrap();
+            assert!(!remove_line(&link, "tw").unwrap());
+            assert!(remove_line(&link, name).unwrap(), "{name}");
+            let lines: Vec<&str> = left.iter().map(|n: &usize| made[*n].line.as_str()).collect();
+            assert_eq!(fs::read_to_string(&path).unwrap().trim_end(), text(&lines).trim_end(), "{name}");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{name}");
+            assert!(!path.with_added_extension("new").exists() && link.is_symlink());
+            let names: Vec<String> = list_lines(&path).unwrap().into_iter().map(|line| line.name).collect();
+            assert_eq!(names, left.iter().map(|n| ["one", "two", "three"][*n]).collect::<Vec<_>>());
+        }
+        let last = remove_line(&path, "three").unwrap_err().to_string();
+        assert!(last.contains("no other token stands in it") && last.contains("strandline token new"), "{last}");
+        assert_eq!(list_lines(&path).unwrap().len(), 1, "a node would go on with the token");
+        fs::write(&path, format!("{}\n{{", made[0].line)).unwrap();
+        assert!(matches!(remove_line(&path, "one"), Err(TokenFileError::Lines { .. })), "a node does not take it");
+        assert!(matches!(remove_line(&folder.path().join("none"), "one"), Err(TokenFileError::Io { .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_listed_shows_no_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        append_line(&path, &make(line("one")).unwrap().line).unwrap();
+        assert!(list_lines(&path).unwrap().iter().all(|line| line.sha256.is_empty()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub mod token;
 mod unread;
 
 pub(crate) use caller::Caller;
-pub use file::{Role, TokenFileError, TokenLine, TokenSet, append_line};
+pub use file::{Role, TokenFileError, TokenLine, TokenSet, append_line, list_lines, remove_line};
 pub(crate) use need::Need;
 pub use principal::Principal;
 

@@ -57,7 +57,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Subscribe(options) => subscribe::run(&options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::manual(&options),
-        Command::Token(crate::cli::Token::New(options)) => token::new(&options),
+        Command::Token(command) => token::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Certs(crate::cli::Certs::Dev(options)) => certs::dev(&options),
         Command::Cluster(command) => cluster::run(&command),
