@@ -48,6 +48,33 @@ fn what_the_scripts_ask_of_the_program_exists() {
     assert!(asked > 3, "{asked} calls were found");
 }
 
+/// What it says to do next is what works.
+#[test]
+fn check_names_a_certificate_where_nothing_is_served_without_one() {
+    let store = Store::new(&["security.encrypt.in_transit = true"]);
+    let path = store.config().to_string_lossy().into_owned();
+    let here = |arguments: &[&str]| {
+        let mut command = store.program();
+        command.current_dir(store.path()).args(arguments);
+        command
+    };
+    let checked = run_command(here(&["check", &path]), b"");
+    let next = checked.stderr.split_once("run it: strandline ").unwrap_or_else(|| panic!("{checked:?}")).1;
+    let (serve, certs) = next.split_once(" (").unwrap();
+    assert!(certs.contains("`strandline certs dev --dir certs`") && certs.contains("https://"), "{checked:?}");
+    assert_eq!(run_command(here(&["certs", "dev", "--dir", "certs"]), b"").code, 0);
+    let serve: Vec<&str> = serve.split(' ').collect();
+    let server = Server::start_from(here(&serve).args(["--data-dir", "node", "--http", "127.0.0.1:0"]));
+    let url = server.url().replace("http://", "https://");
+    let asked = run_command(here(&["status", "--url", &url, "--tls-ca", "certs/ca.pem"]), b"");
+    assert_eq!(asked.code, 0, "{asked:?}");
+    server.stop();
+    let plain = run(&["check", &Store::new(&[]).config().to_string_lossy()]);
+    assert!(!plain.stderr.contains("--tls-cert"), "{plain:?}");
+    let piped = run_with_input(&["check", "-"], &std::fs::read(store.config()).unwrap());
+    assert!(piped.stderr.contains("serve --config FILE --tls-cert"), "{piped:?}");
+}
+
 #[test]
 fn check_answers_the_statements_that_ask() {
     let store = Store::new(&[]);

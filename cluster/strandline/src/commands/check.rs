@@ -93,14 +93,22 @@ fn next(file: &Path, declarations: &Declarations) -> Option<String> {
     if declarations.stores.is_empty() || !declarations.stores.iter().all(|declared| is_served(&declared.config)) {
         return None;
     }
+    // without a certificate such a store is not served
+    let with_tls = match declarations.stores.iter().any(|declared| declared.config.security.encrypt_in_transit) {
+        true => {
+            " --tls-cert certs/server.pem --tls-key certs/server.key (for security.encrypt.in_transit; `strandline certs dev --dir certs` makes these \
+             for development, and commands then take --url https://127.0.0.1:7070 --tls-ca certs/ca.pem)"
+        }
+        false => "",
+    };
     Some(match file == Path::new("-") {
-        true => "valid: put it into a file, and run it: strandline serve --config FILE".to_owned(),
+        true => format!("valid: put it into a file, and run it: strandline serve --config FILE{with_tls}"),
         false => {
             let shown = file.display().to_string();
             // as a shell takes it
             let is_plain = shown.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'));
             let shown = if is_plain { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) };
-            format!("valid; run it: strandline serve --config {}", out::escaped(&shown))
+            format!("valid; run it: strandline serve --config {}{with_tls}", out::escaped(&shown))
         }
     })
 }
