@@ -382,12 +382,25 @@ impl Client {
                 "what answers there speaks no plain HTTP: a node with certificates is asked with --url https://... and --tls-ca, and the port \
                  of the native protocol is no address for --url"
             }
-            _ if error.to_string().contains("certificate") => {
-                "nothing was sent: name the file of the authority that signed its certificate with --tls-ca, and the node by a name in it"
-            }
+            _ if error.to_string().contains("certificate") => about_certificate(&error.to_string()),
             _ => "whether the request arrived is unknown; an append with the same --command-id may be repeated",
         };
         Failure::Server(format!("cannot reach {}: {error}; {hint}", self.url))
+    }
+}
+
+/// What to do where the certificate of a server is not taken.
+fn about_certificate(said: &str) -> &'static str {
+    let is = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if is(&["UnknownIssuer", "BadSignature"]) {
+        "nothing was sent: another authority than that of --tls-ca has signed the certificate which is shown there; name the file of the one that did \
+         (each run of `strandline certs dev` makes another one), or find out who answers at this address"
+    } else if is(&["not valid for name", "NotValidForName"]) {
+        "nothing was sent: name the node in --url by a name or an address that stands in its certificate"
+    } else if is(&["expired", "Expired", "not valid yet", "NotValidYet"]) {
+        "nothing was sent: renew the certificate, which a node takes without a restart, or set the clock of this machine"
+    } else {
+        "nothing was sent: name the file of the authority that signed its certificate with --tls-ca, and the node by a name in it"
     }
 }
 
@@ -440,6 +453,15 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_taken_says_why() {
+        let told = |said| about_certificate(&format!("io: invalid peer certificate: {said}"));
+        assert!(told("UnknownIssuer").contains("another authority than that of --tls-ca"));
+        assert!(told("certificate not valid for name \"a\"; certificate is only valid for b").contains("in --url"));
+        assert!(told("certificate expired: verification time 7 (UNIX)").contains("renew"));
+        assert!(told("BadEncoding").contains("--tls-ca"));
     }
 
     #[test]

@@ -104,20 +104,24 @@ pub enum KeyError {
     #[error("the keyring has no key {0}: it is an older copy, or another store's; put the right one back")]
     NoKey(u64),
     /// The provider does not answer.
-    #[error("{key} cannot be asked ({said}): what is open goes on; check the network, the region and the rights")]
+    #[error("{key} cannot be asked ({said}): what is open goes on, and it is asked again; {advice}")]
     Unreachable {
         /// The provider's key.
         key: String,
         /// What happened.
         said: String,
+        /// What to do next.
+        advice: &'static str,
     },
     /// The provider said no.
-    #[error("{key} refuses ({said}): check its policy and that it is enabled")]
+    #[error("{key} refuses ({said}): {advice}")]
     Refused {
         /// The provider's key.
         key: String,
         /// What it said.
         said: String,
+        /// What to do next.
+        advice: &'static str,
     },
     /// A provider that this build does not serve.
     #[error("security.kms.provider = '{0}' is not served by this build: use 'local', or a build with that provider")]

@@ -53,7 +53,11 @@ impl TestKeys {
     }
 
     fn answer(&self) -> Result<(), KeyError> {
-        let said = || KeyError::Unreachable { key: "the test's key".to_owned(), said: "it is away".to_owned() };
+        let said = || KeyError::Unreachable {
+            key: "the test's key".to_owned(),
+            said: "it is away".to_owned(),
+            advice: "wait",
+        };
         if self.away.load(Ordering::Relaxed) { Err(said()) } else { Ok(()) }
     }
 }

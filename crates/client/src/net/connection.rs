@@ -37,7 +37,7 @@ impl Open {
         let unreachable = |why: String| ClientError::Unreachable { address: options.address.clone(), why };
         match timeout(options.connect_within, Self::try_new(options)).await {
             Ok(Ok(open)) => Ok(open),
-            Ok(Err(Refusal::Io(error))) => Err(unreachable(error.to_string())),
+            Ok(Err(Refusal::Io(error))) => Err(unreachable(why(&error))),
             Ok(Err(Refusal::Other(error))) => Err(error),
             Err(_) => Err(unreachable("no answer in time".to_owned())),
         }
@@ -111,6 +111,17 @@ enum Writing {
     /// Callers write to it too.
     Plain(Arc<OwnedWriteHalf>),
     Tls(WriteHalf<Box<TlsStream<TcpStream>>>),
+}
+
+/// Why there is no connection, and what to do where the certificate that is shown is not taken.
+fn why(error: &io::Error) -> String {
+    let said = error.to_string();
+    if !said.contains("invalid peer certificate") {
+        return said;
+    }
+    format!(
+        "{said}; nothing was sent: trust the authority that signed the node's certificate, and name the node as its certificate does"
+    )
 }
 
 enum Refusal {

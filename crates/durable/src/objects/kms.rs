@@ -94,7 +94,7 @@ impl KmsKeys {
     /// The settings make no sense; no thread.
     pub(super) fn open(key_id: &str, settings: &Settings, entropy: Arc<dyn Entropy>) -> Result<Self, KeyError> {
         choose_tls();
-        let refused = |said: String| KeyError::Refused { key: name(key_id), said };
+        let refused = |said: String| KeyError::Refused { key: name(key_id), said, advice: SETTINGS };
         let mut builder = AmazonS3Builder::new().with_bucket_name("none");
         for (name, value) in settings.starting_with("AWS_") {
             if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
@@ -166,13 +166,49 @@ impl KmsKeys {
         match answer.map_err(|said| self.unreachable(&said))? {
             (200, bytes) => Ok(bytes),
             (status @ (429 | 500..), bytes) => Err(self.unreachable(&said(status, &bytes))),
-            (status, bytes) => Err(KeyError::Refused { key: name(&self.key_id), said: said(status, &bytes) }),
+            (status, bytes) => {
+                let said = said(status, &bytes);
+                let advice = advice_for(&said);
+                Err(KeyError::Refused { key: name(&self.key_id), said, advice })
+            }
         }
     }
 
     fn unreachable(&self, said: &dyn std::fmt::Display) -> KeyError {
-        KeyError::Unreachable { key: name(&self.key_id), said: said.to_string() }
+        KeyError::Unreachable { key: name(&self.key_id), said: said.to_string(), advice: UNREACHABLE }
     }
+}
+
+const SETTINGS: &str = "see the AWS_* variables of the node, and security.kms.key_id";
+const UNREACHABLE: &str = "see that this machine reaches the endpoint (AWS_ENDPOINT_URL_KMS where that is set, else that of AWS_REGION), and that \
+                           credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role)";
+
+/// What to do where KMS says no, by the kind of its error.
+fn advice_for(said: &str) -> &'static str {
+    let table: &[(&[&str], &str)] = &[
+        (
+            &["AccessDenied"],
+            "let the policy of these credentials, or that of the key, allow kms:Encrypt, kms:Decrypt and kms:DescribeKey on it",
+        ),
+        (
+            &["NotFound", "InvalidArn"],
+            "there is no such key for these credentials: see security.kms.key_id (an id, an ARN or alias/...), its account, and AWS_REGION",
+        ),
+        (
+            &["Disabled", "InvalidState", "KeyUnavailable"],
+            "enable the key, or cancel its deletion: without it nothing that it wrapped is ever read again",
+        ),
+        (
+            &["InvalidSignature", "IncompleteSignature", "SignatureDoesNotMatch"],
+            "see AWS_SECRET_ACCESS_KEY, AWS_REGION and the clock of this machine",
+        ),
+        (
+            &["UnrecognizedClient", "InvalidClientTokenId", "ExpiredToken", "MissingAuthenticationToken"],
+            "these credentials are not valid, or no more: see AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN",
+        ),
+    ];
+    let found = table.iter().find(|(kinds, _)| kinds.iter().any(|kind| said.contains(kind)));
+    found.map_or("see the policy of the key, and that it is enabled", |(_, advice)| *advice)
 }
 
 fn name(key_id: &str) -> String {
@@ -267,6 +303,28 @@ mod tests {
         ]);
         let told = KmsKeys::open("alias/a", &settings, Arc::new(Nothing)).err().unwrap().to_string();
         assert!(told.contains("AWS_ALLOW_HTTP=true") && !told.contains("planted"), "{told}");
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_do_next() {
+        let told = |kind: &str| {
+            let answer = format!(r#"{{"__type": "com.amazonaws.kms#{kind}", "message": "no"}}"#);
+            let said = said(400, answer.as_bytes());
+            let advice = advice_for(&said);
+            KeyError::Refused { key: name("alias/a"), said, advice }.to_string()
+        };
+        for (kind, words) in [
+            ("AccessDeniedException", "kms:Decrypt"),
+            ("NotFoundException", "AWS_REGION"),
+            ("DisabledException", "enable the key"),
+            ("KMSInvalidStateException", "cancel its deletion"),
+            ("InvalidSignatureException", "the clock of this machine"),
+            ("ExpiredTokenException", "AWS_SESSION_TOKEN"),
+            ("SomethingElseException", "the policy of the key"),
+        ] {
+            let told = told(kind);
+            assert!(told.contains(kind) && told.contains(words), "{told}");
+        }
     }
 
     #[test]

@@ -47,6 +47,8 @@ fn an_outage_and_a_refusal_are_two_things() {
     assert!(matches!(away, KeyError::Unreachable { .. }), "{away}");
     let missing = provider(&moto().url(), "alias/nobody").describe().unwrap_err();
     assert!(matches!(missing, KeyError::Refused { .. }), "{missing}");
+    assert!(away.to_string().contains("AWS_ENDPOINT_URL_KMS"), "{away}");
+    assert!(missing.to_string().contains("security.kms.key_id"), "{missing}");
     for error in [away, missing] {
         assert!(!error.to_string().contains("the-secret-that-nobody-may-print"), "{error}");
     }
