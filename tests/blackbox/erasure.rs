@@ -205,6 +205,9 @@ fn a_destroyed_key_leaves_nothing_to_read_in_any_tier_or_copy() {
             receipt.code == 0 && receipt.stdout.contains("Person") && receipt.stdout.contains("anna"),
             "{receipt:?}"
         );
+        assert!(!receipt.stderr.contains("already"), "{receipt:?}");
+        let repeated = server.client(&["erase", "--stream-id", "anna"]);
+        assert!(repeated.code == 0 && repeated.stderr.contains("it was erased already, at "), "{repeated:?}");
         let again = server.http().post(ERASE, &json!({ "stream_id": "anna", "stream_type": "Person" })).expect(200);
         let row = &again["erased"][0];
         assert_eq!(
