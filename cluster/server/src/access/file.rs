@@ -430,7 +430,7 @@ mod tests {
         let (path, link) = (folder.path().join("tokens"), folder.path().join("link"));
         let made = ["one", "two", "three"].map(|name| make(line(name)).unwrap());
         let text = |lines: &[&str]| format!("# people\n\n{}", lines.join("\n"));
-        fs::write(&path, text(&[&made[0].line, &made[1].line, &made[2].line])).unwrap();
+        fs::write(&path, text(&made.each_ref().map(|made| made.line.as_str()))).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let set = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         set(0o644);

@@ -54,7 +54,7 @@ impl KnownKeys {
         }
         let Looked { id, records, places } = look(disk, path)?;
         let mut known = Self::new(id, places);
-        let (mut whole, mut dead) = (HashSet::new(), Vec::new());
+        let (mut whole, mut dead) = (HashSet::<SubjectKeyId>::new(), Vec::new());
         for record in records {
             match record {
                 Record::Key(id, _, stored) => {
