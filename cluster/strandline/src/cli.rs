@@ -313,7 +313,8 @@ pub(crate) struct Verify {
     /// Only this store
     #[arg(long)]
     pub(crate) store: Option<String>,
-    /// The file of the keys of subjects that the node runs with, in a cluster the folder: events that are sealed with others are told
+    /// The file of the keys of subjects that the node runs with, in a cluster the folder: what is wrong with it is told, and which events are
+    /// sealed with other keys
     #[arg(long, value_name = "FILE")]
     pub(crate) subject_keys: Option<PathBuf>,
     /// How to print: one line a finding, or one JSON object

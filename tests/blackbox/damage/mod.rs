@@ -107,7 +107,7 @@ fn what_is_no_damage_is_a_note_at_most() {
     for (name, end) in [("subscriptions", "torn"), ("stream-types", "0000")] {
         let path = node::kept(&copy, name);
         let whole = std::fs::read(&path).unwrap();
-        std::fs::write(&path, [&whole, end.as_bytes()].concat()).unwrap();
+        std::fs::write(&path, [&whole[..], end.as_bytes()].concat()).unwrap();
     }
     let found = verified(&copy, "notes");
     assert_eq!(found.code, 0, "{found:?}");
