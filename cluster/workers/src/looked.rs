@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use strandline_engine::subjects::KnownKeys;
 use strandline_engine::verify::{KnownStore, Owner};
+use strandline_event::decode_path_text;
 use strandline_wal::Disk;
 
 /// Something in a node's folder.
@@ -89,10 +90,18 @@ pub fn check_store_folder(
     out.all
 }
 
-/// Checks what a node's folder keeps for the node itself. `keys`: those of subjects, where they are named.
+/// Checks what a node's folder keeps for the node itself. `keys`: those of subjects, where they are named; `looked_at`: the stores that are looked at
+/// besides, where that shall be all of them.
 #[must_use]
-pub fn check_node_folder(data_dir: &Path, disk: &Arc<dyn Disk>, keys: Option<&KnownKeys>) -> Vec<FolderFinding> {
+pub fn check_node_folder(
+    data_dir: &Path,
+    (disk, keys): (&Arc<dyn Disk>, Option<&KnownKeys>),
+    looked_at: Option<&[&str]>,
+) -> Vec<FolderFinding> {
     let mut out = Findings::default();
+    if let Some(looked_at) = looked_at {
+        tell_passed_over(&data_dir.join("stores"), looked_at, &mut out);
+    }
     if let Some(member) = MemberFile::read(data_dir).ok().flatten() {
         crate::cluster::looked::check(data_dir, disk, member.node, &mut out);
         subject_keys::check_member(data_dir, &**disk, keys, &mut out);
@@ -101,6 +110,21 @@ pub fn check_node_folder(data_dir: &Path, disk: &Arc<dyn Disk>, keys: Option<&Kn
         out.add(&fault.place, fault.what.clone(), fault.is_wrong);
     }
     out.all
+}
+
+/// Stores that the node has served, and that nobody declares now: of those nothing is looked at.
+fn tell_passed_over(stores: &Path, looked_at: &[&str], out: &mut Findings) {
+    // that there is none says that nothing was ever kept
+    let Ok(folders) = std::fs::read_dir(stores) else { return };
+    for path in folders.flatten().map(|folder| folder.path()).filter(|path| path.is_dir()) {
+        let name = path.file_name().and_then(|name| decode_path_text(name.to_str()?));
+        if let Some(name) = name.filter(|name| !looked_at.contains(&name.as_str())) {
+            out.note(
+                &path,
+                format!("no statement that is looked at declares store `{name}`: nothing of it was checked"),
+            );
+        }
+    }
 }
 
 fn check_registry(folder: &Path, known: &KnownStore, is_member: bool, out: &mut Findings) {
@@ -179,6 +203,16 @@ mod tests {
         }
         std::fs::write(folder.join("stream-types"), "strandline stream-types 1\n0000").unwrap();
         assert!(matches!(&found(data.path(), &known)[..], [(_, false)]));
+    }
+
+    #[test]
+    fn a_store_that_nobody_declares_is_told() {
+        let data = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+        let notes = |looked_at: Option<&[&str]>| check_node_folder(data.path(), (&disk, None), looked_at).len();
+        assert_eq!(notes(Some(&[])), 0);
+        std::fs::create_dir_all(store_folder_in(data.path(), "a/b")).unwrap();
+        assert_eq!([notes(Some(&["a/b"])), notes(None), notes(Some(&["other"]))], [0, 0, 1]);
     }
 
     #[test]

@@ -20,7 +20,9 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let is_json = options.format == CheckFormat::Json;
     let data_dir = serve::absolute(&options.offline.data_dir)?;
     let (mut subjects, damaged) = subjects(options, &*disk)?;
-    let (wrong, notes) = parted(check_node_folder(&data_dir, &disk, subjects.as_ref()));
+    let names: Vec<&str> = stores.configs.iter().map(|config| config.name.as_str()).collect();
+    let all = options.store.is_none().then_some(&names[..]);
+    let (wrong, notes) = parted(check_node_folder(&data_dir, (&disk, subjects.as_ref()), all));
     let of_folder = wrong.into_iter().map(|of| format!("{}: {}", of.place, of.what));
     let of_node: Vec<String> = stores.findings.iter().cloned().chain(damaged).chain(of_folder).collect();
     let notes: Vec<String> = notes.into_iter().map(|of| format!("{}: {}", of.place, of.what)).collect();
