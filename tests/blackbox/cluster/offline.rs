@@ -18,6 +18,42 @@ fn segments(nodes: &Nodes, node: usize) -> Vec<PathBuf> {
     names.filter(|path| path.extension().is_some_and(|extension| extension == "wal")).collect()
 }
 
+/// The log of the meta group, what says whose the store is, and what says that the node must not go on.
+fn assert_what_it_keeps_of_the_cluster_is_verified(nodes: &Nodes) {
+    let meta = nodes.folder(3).join("cluster/meta");
+    let names = std::fs::read_dir(&meta).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs: Vec<PathBuf> = names.filter(|path| path.extension().is_some_and(|end| end == "wal")).collect();
+    logs.sort();
+    let whole = std::fs::read(&logs[0]).unwrap();
+    let mut flipped = whole.clone();
+    // the header of its second group
+    flipped[4096 + 20] ^= 1;
+    std::fs::write(&logs[0], flipped).unwrap();
+    let damaged = verify(nodes, 3);
+    let said = "the log of the meta group in";
+    assert!(damaged.code == 1 && damaged.stdout.contains(said), "{damaged:?}");
+    std::fs::write(&logs[0], whole).unwrap();
+    let mark = nodes.path().join("shared/.cluster");
+    let whole = std::fs::read(&mark).unwrap();
+    for (bytes, said) in
+        [(&whole[..20], ".cluster: `.cluster` at durable.path is damaged"), (&whole[..0], "is damaged")]
+    {
+        std::fs::write(&mark, bytes).unwrap();
+        let damaged = verify(nodes, 3);
+        assert!(damaged.code == 1 && damaged.stdout.contains(said), "{damaged:?}");
+    }
+    std::fs::remove_file(&mark).unwrap();
+    let gone = verify(nodes, 3);
+    assert!(gone.code == 1 && gone.stdout.contains("durable.path has no `.cluster`"), "{gone:?}");
+    std::fs::write(&mark, whole).unwrap();
+    let forsaken = nodes.folder(3).join("cluster/must-not-vote");
+    std::fs::write(&forsaken, "entry 7 of meta\n").unwrap();
+    let found = verify(nodes, 3);
+    assert!(found.code == 1 && found.stdout.contains("entry 7 of meta. It must not vote"), "{found:?}");
+    std::fs::remove_file(&forsaken).unwrap();
+    assert_eq!(verify(nodes, 3).code, 0);
+}
+
 #[test]
 fn a_member_that_is_stopped_is_verified_by_its_data_folder() {
     let event = json!({ "events": [{ "event_type": "E", "data": { "text": "some words" } }] });
@@ -61,39 +97,7 @@ fn a_member_that_is_stopped_is_verified_by_its_data_folder() {
     assert!(damaged.code == 1 && damaged.stdout.contains("store test: not clean"), "{damaged:?}");
     std::fs::write(&segment, whole).unwrap();
     assert_eq!(verify(&nodes, 3).code, 0);
-    // nor is its part of the cluster's own log passed over
-    let meta = nodes.folder(3).join("cluster/meta");
-    let names = std::fs::read_dir(&meta).unwrap().map(|entry| entry.unwrap().path());
-    let mut logs: Vec<PathBuf> = names.filter(|path| path.extension().is_some_and(|end| end == "wal")).collect();
-    logs.sort();
-    let whole = std::fs::read(&logs[0]).unwrap();
-    let mut flipped = whole.clone();
-    // the header of its second group
-    flipped[4096 + 20] ^= 1;
-    std::fs::write(&logs[0], flipped).unwrap();
-    let damaged = verify(&nodes, 3);
-    let said = "the log of the meta group in";
-    assert!(damaged.code == 1 && damaged.stdout.contains(said), "{damaged:?}");
-    std::fs::write(&logs[0], whole).unwrap();
-    let mark = nodes.path().join("shared/.cluster");
-    let whole = std::fs::read(&mark).unwrap();
-    for (bytes, said) in
-        [(&whole[..20], ".cluster: `.cluster` at durable.path is damaged"), (&whole[..0], "is damaged")]
-    {
-        std::fs::write(&mark, bytes).unwrap();
-        let damaged = verify(&nodes, 3);
-        assert!(damaged.code == 1 && damaged.stdout.contains(said), "{damaged:?}");
-    }
-    std::fs::remove_file(&mark).unwrap();
-    let gone = verify(&nodes, 3);
-    assert!(gone.code == 1 && gone.stdout.contains("durable.path has no `.cluster`"), "{gone:?}");
-    std::fs::write(&mark, whole).unwrap();
-    let forsaken = nodes.folder(3).join("cluster/must-not-vote");
-    std::fs::write(&forsaken, "entry 7 of meta\n").unwrap();
-    let found = verify(&nodes, 3);
-    assert!(found.code == 1 && found.stdout.contains("entry 7 of meta. It must not vote"), "{found:?}");
-    std::fs::remove_file(&forsaken).unwrap();
-    assert_eq!(verify(&nodes, 3).code, 0);
+    assert_what_it_keeps_of_the_cluster_is_verified(&nodes);
     // what an earlier version ran on
     std::fs::remove_file(nodes.folder(3).join("cluster/stores.deql")).unwrap();
     let unknown = verify(&nodes, 3);
