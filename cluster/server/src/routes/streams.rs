@@ -124,16 +124,19 @@ pub(crate) async fn read(call: Call) -> ApiResult<HttpResponse> {
     let confirms = confirms(&query)? && wish.as_of.is_none();
     query.finish()?;
     confirm_stream(&served, confirms, (&wish.stream_type, &wish.stream_id)).await?;
-    let shown = (wish.stream_type.clone(), wish.stream_id.clone());
+    let (shown, as_of) = ((wish.stream_type.clone(), wish.stream_id.clone()), wish.as_of);
     let page = served.store.read_stream(wish).await.map_err(|e| failure::answer(&e, served.names()))?;
     if page.head == Seq::ZERO && page.is_empty() {
-        return Err(no_stream(&served, &shown.0, &shown.1));
+        return Err(no_stream(&served, (&shown.0, &shown.1), as_of));
     }
     page_answer(&call, &served, page, format)
 }
 
-fn no_stream(served: &ServedStore, stream_type: &str, stream_id: &str) -> ApiError {
-    let answer = ApiError::not_found(format!("there is no stream '{stream_id}' of stream type '{stream_type}'"));
+fn no_stream(served: &ServedStore, (stream_type, stream_id): (&str, &str), as_of: Option<u64>) -> ApiError {
+    // it may well be there now
+    let of =
+        as_of.map(|version| format!(" in the data files of version {version} of the manifest")).unwrap_or_default();
+    let answer = ApiError::not_found(format!("there is no stream '{stream_id}' of stream type '{stream_type}'{of}"));
     failure::with_stream_types(answer, stream_type, &served.store.known_stream_types())
 }
 
@@ -248,6 +251,6 @@ pub(crate) async fn head(call: Call) -> ApiResult<HttpResponse> {
     let head = served.store.head(stream_type.clone(), stream_id.clone()).await;
     match head.map_err(|e| failure::answer(&e, served.names()))? {
         Some(head) => Ok(answer::ok(&json!({ "last_seq": head.last_seq.0, "first_seq": head.first_seq.0 }))),
-        None => Err(no_stream(&served, &stream_type, &stream_id)),
+        None => Err(no_stream(&served, (&stream_type, &stream_id), None)),
     }
 }

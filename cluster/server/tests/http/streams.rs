@@ -261,7 +261,8 @@ fn a_stream_is_read_as_of_a_version_until_that_is_folded_away() {
         assert_eq!((&page["last_seq"], page["events"].as_array().unwrap().len()), (&json!(length), length));
         assert_eq!(page["verdict"]["contiguous"], true);
     }
-    server.get("streams/Call/c?as_of=1").error(404, "not_found");
+    let before = server.get("streams/Call/c?as_of=1").error(404, "not_found");
+    assert!(before["error"].as_str().unwrap().contains("version 1 of the manifest"), "it is there now: {before}");
     let far = server.get("streams/Call/c?as_of=1000").error(404, "not_found");
     assert!(far["error"].as_str().unwrap().contains("1000"), "{far}");
     assert_eq!(server.get("streams/Call/c").ok(200)["last_seq"], 3);
