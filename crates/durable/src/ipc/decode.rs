@@ -113,7 +113,7 @@ impl InputBatches {
     fn new(names: &FieldNames, schema: &SchemaRef, batches: Batches) -> Result<Self, IpcError> {
         for (n, column) in schema.fields().iter().enumerate() {
             if names.field(column.name()).is_none() {
-                return Err(IpcError::UnknownColumn(column.name().clone()));
+                return Err(unknown(names, column.name()));
             }
             if schema.fields()[..n].iter().any(|other| other.name() == column.name()) {
                 return Err(IpcError::Twice(column.name().clone()));
@@ -324,6 +324,18 @@ fn ids(name: &str, column: &ArrayRef) -> Result<Ids, IpcError> {
         DataType::FixedSizeBinary(_) => Err(wrong_type(name, column, "16 bytes or text")),
         _ => cast(name, column, &DataType::Utf8, "16 bytes or text").map(Ids::Texts),
     }
+}
+
+fn unknown(names: &FieldNames, column: &str) -> IpcError {
+    let meant = match Field::ALL.into_iter().find(|field| field.default_name() == column) {
+        Some(field) => format!("did you mean `{}`?", names.get(field)),
+        None => {
+            let fields = Field::ALL.into_iter().filter(|field| *field != Field::IngestedAt);
+            let known: Vec<String> = fields.map(|field| format!("`{}`", names.get(field))).collect();
+            format!("the columns are {}", known.join(", "))
+        }
+    };
+    IpcError::UnknownColumn { name: column.to_owned(), meant }
 }
 
 fn wrong_type(name: &str, column: &ArrayRef, expected: &'static str) -> IpcError {

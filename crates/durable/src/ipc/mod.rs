@@ -36,8 +36,13 @@ pub enum IpcError {
     #[error(transparent)]
     Seq(#[from] SeqTooLarge),
     /// A column that no event has.
-    #[error("unknown column `{0}`")]
-    UnknownColumn(String),
+    #[error("unknown column `{name}`; {meant}")]
+    UnknownColumn {
+        /// The column.
+        name: String,
+        /// What the store calls this field, or all of them.
+        meant: String,
+    },
     /// Two columns of one name: nobody can tell which one is meant.
     #[error("column `{0}` is given twice")]
     Twice(String),
@@ -88,7 +93,7 @@ impl IpcError {
             Self::Arrow(_)
             | Self::Compressed(_)
             | Self::Parquet(_)
-            | Self::UnknownColumn(_)
+            | Self::UnknownColumn { .. }
             | Self::Twice(_)
             | Self::Type { .. }
             | Self::NoSchema

@@ -46,7 +46,11 @@ fn unknown_and_missing_columns_are_named() {
     let mut names = FieldNames::default();
     names.set(Field::Seq, "no");
     let error = InputBatches::from_ipc(&names, bytes).err().unwrap();
-    assert_eq!(error.to_string(), "unknown column `seq`");
+    assert_eq!(error.to_string(), "unknown column `seq`; did you mean `no`?");
+    let bytes = Bytes::from(encode(&names, std::iter::once(event(1, &texts[0]))).unwrap());
+    let error = InputBatches::from_ipc(&FieldNames::default(), bytes).err().unwrap();
+    let (known, listed) = ("unknown column `no`; the columns are `event_id`, `stream_type`, ", error.to_string());
+    assert!(listed.starts_with(known) && listed.ends_with("`causation_id`, `tenant_id`"), "{listed}");
 }
 
 #[test]
