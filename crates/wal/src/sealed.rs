@@ -21,7 +21,7 @@ pub(crate) fn take_keys(keys: Option<&StoreKeys>, recovery: &mut Recovery) {
                 Err(error) => error.to_string(),
             },
             (None, Some(_)) => {
-                "the segment is sealed, and no keys are at hand: the store was made with security.encrypt.at_rest = true"
+                "it is sealed, and no keys are at hand: the store was made with security.encrypt.at_rest = true"
                     .to_owned()
             }
             (Some(_), None) => {
