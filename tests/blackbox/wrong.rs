@@ -44,6 +44,7 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("token new --name a --role owner", 2, "append, read, admin"),
     ("token new --role admin --name ''", 2, "1 to 128 bytes"),
     ("query SELECT 1", 2, "not served"),
+    ("keys unwrap s3://b/x.parquet --config f.deql", 2, "copy it here"),
     // numbers
     ("read --stream-type T --stream-id s --limit -1", 2, "a whole number from 1 on"),
     ("read --stream-type T --stream-id s --limit many", 2, "a whole number from 1 on"),

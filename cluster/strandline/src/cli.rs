@@ -368,7 +368,7 @@ pub(crate) struct KeysRotate {
 /// Options of `keys unwrap`.
 #[derive(Args, Debug)]
 pub(crate) struct KeysUnwrap {
-    /// The Parquet file, wherever it is now
+    /// The Parquet file, wherever it is now on this machine (of one on an object store a copy)
     pub(crate) file: PathBuf,
     /// The file of statements
     #[arg(long)]

@@ -120,6 +120,10 @@ fn rotate_store(config: &StoreConfig) -> Result<(), Failure> {
 
 /// The key of a data file, for engines that read encrypted Parquet.
 fn unwrap(options: &KeysUnwrap) -> Result<(), Failure> {
+    if options.file.to_string_lossy().contains("://") {
+        let file = options.file.display();
+        return Err(Failure::Usage(format!("{file} is no file of this machine: copy it here, and name the copy")));
+    }
     let declarations = serve::declarations(Some(&options.config), &PathBuf::from("."))?;
     let metadata = strandline_durable::key_metadata(&options.file)
         .map_err(|error| Failure::file("read", &options.file, &error))?;
