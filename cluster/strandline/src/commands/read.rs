@@ -217,8 +217,8 @@ fn shown(value: &RawValue) -> String {
     serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().replace(['\n', '\r', '\t'], " "))
 }
 
-/// Why not every seq of the range is there. A gap that is neither missing nor retired is one that clients left: only where the
-/// store lets them, since it is missing elsewhere.
+/// Why not every seq of the range is there. A gap that is neither missing nor retired is one that clients left, only where the
+/// store lets them, since it is missing elsewhere; or its events are in a tier that the store does not read.
 fn not_contiguous(verdict: &Value) -> String {
     let named = |list: &str| {
         let ranges = verdict[list].as_array().map_or(&[][..], Vec::as_slice);
@@ -229,8 +229,10 @@ fn not_contiguous(verdict: &Value) -> String {
         (!ranges.is_empty()).then(|| format!("{list} {}", ranges.iter().map(range).collect::<Vec<_>>().join(", ")))
     };
     let missing = named("missing");
-    let skipped = "clients skipped seqs, which this store allows (read.require_monotonic_seq = false)".to_owned();
-    let why: Vec<String> = [missing.unwrap_or(skipped)].into_iter().chain(named("retired")).collect();
+    let skipped = "clients skipped seqs, where the store allows it (read.require_monotonic_seq = false), or the events are only \
+                   in a tier that it does not read (read.tiers)";
+    let why: Vec<String> =
+        [missing.unwrap_or_else(|| skipped.to_owned())].into_iter().chain(named("retired")).collect();
     format!("not contiguous: {}", why.join("; "))
 }
 
@@ -244,7 +246,10 @@ mod tests {
         let verdict =
             |missing: Value, retired: Value| json!({"contiguous": false, "missing": missing, "retired": retired});
         let skipped = not_contiguous(&verdict(json!([]), json!([])));
-        assert!(skipped.contains("clients skipped seqs") && !skipped.contains('['), "{skipped}");
+        assert!(
+            skipped.contains("clients skipped seqs") && skipped.contains("read.tiers") && !skipped.contains('['),
+            "{skipped}"
+        );
         let range = |from: u64, to: u64| json!([{"from_seq": from, "to_seq": to}]);
         assert_eq!(not_contiguous(&verdict(range(3, 3), range(5, 7))), "not contiguous: missing 3; retired 5-7");
     }
