@@ -7,11 +7,12 @@ use std::process::Stdio;
 
 #[test]
 fn check_prints_every_key_and_all_errors() {
-    let store = Store::new(&["wal.rollover_mb = 7"]);
+    let store = Store::new(&["wal.rollover_mb = 7", "read.tiers = ('durable')"]);
     let path = store.config().to_string_lossy().into_owned();
     let table = run(&["check", &path]);
     assert_eq!((table.code, table.stdout.contains("wal.rollover_mb")), (0, true), "{table:?}");
     assert!(table.stdout.contains("hint: wal.rollover_mb: "), "7 MB are seldom meant: {table:?}");
+    assert!(table.stdout.contains("hint: read.tiers: "), "the log is not read: {table:?}");
     assert!(table.stderr.contains(&format!("strandline serve --config {path}")), "what to do next: {table:?}");
     let json = run(&["check", &path, "--format", "json"]);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();

@@ -1,7 +1,7 @@
 //! What a user should know about the value of a key in this store: where it comes from, and why it may have no effect.
 
 use crate::config::StoreConfig;
-use crate::config::choice::{CompactionTrigger, KmsProvider, PartitionColumn, Rollover};
+use crate::config::choice::{CompactionTrigger, KmsProvider, PartitionColumn, Rollover, Tier};
 use crate::config::key::Key;
 use crate::location::Location;
 use crate::pending;
@@ -105,6 +105,11 @@ pub fn hints(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
             "inmemory.max_mb",
             config.inmemory.enabled && config.inmemory.max_mb < 16,
             "memory holds so little that reads of new events go to the log; 256 or more is usual",
+        ),
+        (
+            "read.tiers",
+            config.wal.enabled && !config.read.tiers.contains(&Tier::Wal),
+            "events are acknowledged that reads do not see, as long as they are in the log alone; every tier is usual",
         ),
     ];
     table.iter().filter(|(_, applies, _)| *applies).map(|(key, _, text)| (*key, *text)).collect()
