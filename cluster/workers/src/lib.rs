@@ -69,7 +69,7 @@ pub use node::{Node, NodeDisk, NodeHandle, NodeOptions, StartError};
 pub use opening::Made;
 pub use registry::{RegistryError, StreamTypeEntry};
 pub use retention::{RetentionRun, Wish as RetentionWish};
-pub use statement::{HeldBy, StatementReplaced};
+pub use statement::{HeldBy, StatementReplaced, unheeded};
 pub use store::{AppendedEvent, ScanHandle, StoreHandle, StreamAppended};
 pub use store_lock::StoreLock;
 pub use strandline_engine::compact::Share;

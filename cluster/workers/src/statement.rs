@@ -18,7 +18,7 @@ use crate::store::StoreHandle;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use strandline_deql::StoreConfig;
+use strandline_deql::{ProjectionMode, StoreConfig};
 use strandline_engine::store::ReplaceError;
 
 /// Who holds the statement of a store.
@@ -39,6 +39,38 @@ pub struct StatementReplaced {
     pub held_by: HeldBy,
     /// It names another `wal.path`, which belongs to the node: each keeps its own.
     pub wal_path_kept: bool,
+    /// What a start says of its keys: a sentence each, with the key.
+    pub warnings: Vec<String>,
+}
+
+/// What this statement asks for and a cluster does not do yet, though it serves the store: each key, and what holds instead.
+#[must_use]
+pub fn unheeded(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
+    let projection = &config.projection;
+    let table = [
+        (
+            "projection.mode",
+            projection.mode == ProjectionMode::Sync,
+            "no append of a cluster waits for a projection, and a named subscription with mode sync is refused",
+        ),
+        (
+            "projection.notify_on_inspect",
+            projection.notify_on_inspect,
+            "in a cluster only those are told of a dry run who follow the node that judged it, the one that leads its log",
+        ),
+    ];
+    table.into_iter().filter(|(_, is_asked_for, _)| *is_asked_for).map(|(key, _, why)| (key, why)).collect()
+}
+
+/// What a start would say of the keys of a statement.
+fn warnings(config: &StoreConfig, in_cluster: bool) -> Vec<String> {
+    let mut idle = strandline_deql::not_active_yet(config);
+    if in_cluster {
+        idle.extend(unheeded(config));
+    }
+    let idle = idle.into_iter().map(|(key, why)| format!("not active yet: {key}: {why}"));
+    let others = strandline_deql::warnings(config).into_iter().map(|(key, why)| format!("{key}: {why}"));
+    idle.chain(others).collect()
 }
 
 /// Turn of one store.
@@ -76,6 +108,7 @@ impl StoreHandle {
     pub async fn replace(&self, config: StoreConfig) -> Result<StatementReplaced, NodeError> {
         self.node.check_serving()?;
         self.check_replacement(&config)?;
+        let warnings = warnings(&config, self.parts.replicas.is_some());
         if let Some(replicas) = &self.parts.replicas {
             let wal_path_kept = self.config().wal.path != config.wal.path;
             let held = replicas.replace_statement(&config).await?;
@@ -84,6 +117,7 @@ impl StoreHandle {
                 changed: held.changed,
                 held_by: HeldBy::Cluster(held.version),
                 wal_path_kept,
+                warnings,
             });
         }
         let (parts, name) = (Arc::clone(&self.parts), self.name().to_owned());
@@ -107,6 +141,6 @@ impl StoreHandle {
         // it looks by itself soon; a node that stops needs no schedule
         let _ = self.node.supervisor.send(LookNow).await;
         let (held_by, wal_path_kept) = (HeldBy::Manifest(replaced.version), replaced.wal_path_kept);
-        Ok(StatementReplaced { changed: replaced.changed, held_by, wal_path_kept })
+        Ok(StatementReplaced { changed: replaced.changed, held_by, wal_path_kept, warnings })
     }
 }

@@ -65,6 +65,10 @@ fn a_statement_is_replaced_at_any_member_and_one_that_was_away_follows_it_when_i
     // back, by the node that was away; then all are
     replace(&nodes, 1, "").expect(201);
     nodes.until("all follow", |nodes| (1..=3).all(|node| value(nodes, node, "projection.notify_on_commit") == true));
+    let told = replace(&nodes, 3, ", projection.notify_on_inspect = true").expect(201);
+    let warnings = told["results"][0]["warnings"].as_array().unwrap();
+    let is_told = |line: &Value| line.as_str().unwrap().starts_with("not active yet: projection.notify_on_inspect: ");
+    assert!(warnings.len() == 1 && is_told(&warnings[0]), "what a start would say: {told}");
     replace(&nodes, 3, ", compaction.enabled = false").expect(201);
     nodes.stop_all();
     nodes.start_all();

@@ -133,8 +133,10 @@ impl Replacement {
         if replaced.wal_path_kept {
             note.push_str("; wal.path belongs to the node, which keeps the one that it has while it runs");
         }
-        let changed = &replaced.changed;
-        Ok(json!({ "eventstore": store.name(), "replaced": true, "changed": changed, held: version, "note": note }))
+        let (name, changed, warnings) = (store.name(), &replaced.changed, &replaced.warnings);
+        Ok(json!({
+            "eventstore": name, "replaced": true, "changed": changed, held: version, "note": note, "warnings": warnings,
+        }))
     }
 }
 

@@ -401,6 +401,12 @@ fn deql_is_answered() {
     );
     let done = server.post("/api/deql/create", &json!({ "deql": replaced }).to_string()).ok(201);
     assert_eq!(done["results"][0]["changed"], json!(["compaction.min_segment_mb"]), "{done}");
+    assert_eq!(done["results"][0]["warnings"], json!([]), "{done}");
+    let idle = replaced.replacen("compaction.min_segment_mb = 7,", "compaction.enabled = false,", 1);
+    let warned = server.post("/api/deql/create", &json!({ "deql": idle }).to_string()).ok(201);
+    let said = json!(["compaction.enabled: nothing moves to the durable tier"]);
+    assert_eq!(warned["results"][0]["warnings"], said, "what a start would say: {warned}");
+    server.post("/api/deql/create", &json!({ "deql": replaced }).to_string()).ok(201);
     assert_eq!(server.get("/api/dereg/eventstores/s").ok(200)["config"]["compaction.min_segment_mb"], 7);
     assert!(server.get("/api/deql/export").ok(200)["deql"].as_str().unwrap().contains("compaction.min_segment_mb = 7"));
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
 use strandline_consensus::meta::{Addresses, Roles, cluster_statement};
-use strandline_deql::{self as deql, Declarations, ProjectionMode, StoreConfig};
+use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::{Bound, ServeError};
 use strandline_tls::Certificates;
 use strandline_workers::cluster::{CheckStores, ClusterNode, ClusterOptions, start_cluster};
@@ -166,26 +166,11 @@ pub(crate) const fn nothing() -> Declarations {
 
 /// What these stores ask for and a cluster does not do yet, though it serves them: a line each.
 pub(crate) fn unheeded(stores: &[StoreConfig]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for StoreConfig { name, projection, .. } in stores {
-        for (key, is_asked_for, why) in [
-            (
-                "projection.mode",
-                projection.mode == ProjectionMode::Sync,
-                "no append of a cluster waits for a projection, and a named subscription with mode sync is refused",
-            ),
-            (
-                "projection.notify_on_inspect",
-                projection.notify_on_inspect,
-                "in a cluster only those are told of a dry run who follow the node that judged it, the one that leads its log",
-            ),
-        ] {
-            if is_asked_for {
-                lines.push(format!("not active yet: store {name}: {key}: {why}"));
-            }
-        }
-    }
-    lines
+    let of = |config: &StoreConfig| {
+        let lines = strandline_workers::unheeded(config).into_iter();
+        lines.map(|(key, why)| format!("not active yet: store {}: {key}: {why}", config.name)).collect::<Vec<_>>()
+    };
+    stores.iter().flat_map(of).collect()
 }
 
 #[cfg(test)]
