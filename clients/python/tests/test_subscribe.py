@@ -51,7 +51,7 @@ def test_a_named_one_keeps_its_place(store: Store, node: Node) -> None:
     fill(store, "Named", 4)
     named = store.subscription("py/ü")
     made = named.create(stream_type="Named", attempts_max=2)
-    assert (made.mode, made.attempts_max, made.parked) == ("async", 2, ())
+    assert (made.mode, made.attempts_max, made.parked, made.last_error) == ("async", 2, (), None)
     assert named.create(stream_type="Named", attempts_max=2).name == "py/ü"
     with pytest.raises(SubscriptionConflict):
         named.create(stream_type="Other")

@@ -443,6 +443,11 @@ impl StoreReplicas {
         if !self.is_whole() {
             return Err(self.all_elsewhere());
         }
+        self.check_open(stream_type)
+    }
+
+    /// No log of one stream type, or of all, is known not to open here.
+    pub(crate) fn check_open(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
         self.check_logs(|log| stream_type.is_none_or(|name| *log.stream_type == *name))
     }
 

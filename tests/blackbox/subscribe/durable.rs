@@ -2,6 +2,7 @@
 
 use super::{append, data, key, lines};
 use crate::harness::{Http, Message, Sse, Store, run};
+use crate::oracles::files;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -161,6 +162,69 @@ fn without_patience_a_new_subscription_gives_all_that_is_there() {
     let printed = server.client(&["subscribe", "--durable", "cli", "--idle", "0"]);
     assert_eq!((printed.code, printed.stdout.lines().count() as u64), (0, wanted), "{}", printed.stderr);
     server.stop();
+}
+
+#[test]
+fn what_cannot_be_read_ends_consumers_with_the_reason_and_counts_against_no_event() {
+    let store = Store::new(&["compaction.schedule = '0 0 29 2 *'"]);
+    let server = store.start();
+    let http = server.http();
+    for name in ["s", "parked"] {
+        http.post(&format!("subscriptions/{name}"), &json!({ "attempts_max": 1 })).expect(201);
+    }
+    append(&http, "a", 0..40);
+    let mut stream = Sse::open(&http, "subscriptions/parked/events", None);
+    let first = stream.event();
+    http.post("subscriptions/parked/park", &json!({ "position": first.id })).expect(200);
+    drop(stream);
+    http.compact();
+    let path = store.durable().join(&files(&server)[0]);
+    server.stop();
+    let whole = std::fs::read(&path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[100] ^= 0x10;
+    std::fs::write(&path, damaged).unwrap();
+    let server = store.start();
+    let http = server.http();
+    let before = http.get("subscriptions/s").expect(200);
+    assert_eq!(before["last_error"], Value::Null);
+    let ended = |path: &str| {
+        let (events, end) = Sse::open(&http, path, None).rest();
+        (events.len(), end)
+    };
+    let integrity = (0, Some("integrity".to_owned()));
+    assert_eq!(ended("subscribe?idle_s=0"), integrity, "who follows by itself is told so");
+    // with patience and without, one after the other
+    for query in ["?idle_s=0", "?idle_s=60", ""] {
+        assert_eq!(ended(&format!("subscriptions/s/events{query}")), integrity, "{query}");
+    }
+    let followed = server.client(&["subscribe", "--durable", "s", "--idle", "0"]);
+    assert_eq!((followed.code, followed.stdout.as_str()), (3, ""), "{followed:?}");
+    assert!(followed.stderr.contains("(integrity)"), "{followed:?}");
+    let status = http.get("subscriptions/s").expect(200);
+    assert_eq!((&status["last_error"]["code"], &status["position"]), (&json!("integrity"), &before["position"]));
+    assert_eq!((&status["waiting"], &status["parked"]), (&json!(0), &json!([])), "{status}");
+    let shown = server.client(&["status"]);
+    assert!(shown.code == 0 && shown.stdout.contains("subscription s cannot be read"), "{shown:?}");
+    let failing = |http: &Http| {
+        let metrics = http.get_as("/metrics", "*/*").text();
+        let name = "strandline_subscription_failing{store=\"test\",subscription=\"s\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+    };
+    assert_eq!(failing(&http).as_deref(), Some("1"));
+    let parked = http.get("subscriptions/parked").expect(200)["parked"][0].clone();
+    assert!(parked["unread"].is_string() && parked["stream_id"].is_null(), "it is not gone: {parked}");
+    // put right in its place: who comes again is given everything, as never tried
+    std::fs::write(&path, whole).unwrap();
+    let (events, end) = Sse::open(&http, "subscriptions/s/events?idle_s=0", None).rest();
+    assert_eq!((events.len(), end.as_deref()), (40, Some("idle")));
+    assert!(events.iter().all(|event| event.attempt == 1));
+    assert_eq!(http.get("subscriptions/s").expect(200)["last_error"], Value::Null);
+    assert_eq!(failing(&http).as_deref(), Some("0"));
+    let parked = http.get("subscriptions/parked").expect(200)["parked"][0].clone();
+    assert_eq!((&parked["unread"], &parked["stream_id"]), (&Value::Null, &json!("a")), "{parked}");
+    server.stop();
+    store.assert_clean();
 }
 
 #[test]

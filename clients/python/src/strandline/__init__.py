@@ -1,7 +1,7 @@
 """A typed client of a Strandline event store over HTTP: `Client`, and `AsyncClient` for asyncio."""
 
 from . import errors, operators, removal
-from ._subscribe import Delivery, ParkedEvent, SubscriptionStatus
+from ._subscribe import Delivery, ParkedEvent, SubscriptionStatus, SubscriptionTrouble
 from ._version import __version__
 from .aio import AsyncClient, AsyncStore
 from .client import Client, Store
@@ -108,6 +108,7 @@ __all__ = [
     "StrictViolation",
     "SubscriptionConflict",
     "SubscriptionStatus",
+    "SubscriptionTrouble",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",

@@ -50,7 +50,8 @@ class Delivery:
 class ParkedEvent:
     """An event that failed too often, and waits to be replayed.
 
-    Its stream is told of the oldest 100 by `status`; None: it was not looked up, or is there no more.
+    Its stream is told of the oldest 100 by `status`; None: it was not looked up, or is there no more. `unread`: why the
+    lookup failed.
     """
 
     position: str
@@ -62,13 +63,28 @@ class ParkedEvent:
     stream_type: str | None = None
     stream_id: str | None = None
     seq: int | None = None
+    unread: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionTrouble:
+    """Why the events of a named subscription cannot be read, and when that was met last."""
+
+    at: datetime
+    code: str
+    error: str
+
+    @classmethod
+    def of(cls, row: j.Object) -> SubscriptionTrouble:
+        """From an answer."""
+        return cls(j.moment(row, "at"), j.text(row, "code"), j.text(row, "error"))
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatus:
     """A named subscription as it is now. Everything up to `position` is acknowledged, parked, or not asked for.
 
-    `filter`: what it was made for; `create` takes the same names.
+    `filter`: what it was made for; `create` takes the same names. `last_error`: while its events cannot be read.
     """
 
     name: str
@@ -83,6 +99,7 @@ class SubscriptionStatus:
     attempts_max: int
     ack_within_s: float
     parked: tuple[ParkedEvent, ...]
+    last_error: SubscriptionTrouble | None = None
 
     @classmethod
     def of(cls, row: j.Object, names: Names) -> SubscriptionStatus:
@@ -98,6 +115,7 @@ class SubscriptionStatus:
                 j.maybe(j.text, one, names["stream_type"]),
                 j.maybe(j.text, one, names["stream_id"]),
                 j.maybe(j.whole, one, names["seq"]),
+                j.maybe(j.text, one, "unread"),
             )
             for one in j.rows(row, "parked")
         )
@@ -114,6 +132,7 @@ class SubscriptionStatus:
             attempts_max=j.whole(row, "attempts_max"),
             ack_within_s=j.number(row, "ack_within_s"),
             parked=tuple(parked),
+            last_error=None if row.get("last_error") is None else SubscriptionTrouble.of(j.child(row, "last_error")),
         )
 
 

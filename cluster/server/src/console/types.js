@@ -36,7 +36,8 @@
  * @typedef {{ position: string, at: string, attempts: number, reason: string, replayed: boolean, event_id?: string | null,
  *   stream_type?: string | null, stream_id?: string | null, seq?: number | null }} Parked
  * @typedef {{ name: string, mode: "async" | "sync", filter: Record<string, string>, attempts_max: number, ack_within_s: number,
- *   created_at: string, position: string, lag_s: number, consumers: number, in_flight: number, waiting: number }} SubscriptionFacts
+ *   created_at: string, position: string, lag_s: number, consumers: number, in_flight: number, waiting: number,
+ *   last_error?: { at: string, code: string, error: string } | null }} SubscriptionFacts
  * @typedef {SubscriptionFacts & { parked: number }} SubscriptionNumbers
  * @typedef {SubscriptionFacts & { parked: Parked[] }} Subscription
  *

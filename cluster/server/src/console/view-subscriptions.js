@@ -166,7 +166,8 @@ export const subscriptions = {
       const now = /** @type {Subscription} */ (await context.api.get(path(name)));
       // another one was chosen meanwhile
       if (name !== select.value) return;
-      show(about, detail(now));
+      const failing = now.last_error ? notice("bad", `Its events cannot be read: ${now.last_error.error}`) : null;
+      show(about, failing, detail(now));
       draw(now.parked);
     };
 

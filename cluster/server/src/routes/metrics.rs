@@ -186,6 +186,8 @@ fn subscriptions(text: &mut Text, call: &Call) {
     all.iter().for_each(|(l, s)| text.line("subscription_parked", l, s.counts.parked));
     text.head("subscription_consumers", "Consumers that are connected", "gauge");
     all.iter().for_each(|(l, s)| text.line("subscription_consumers", l, s.counts.consumers));
+    text.head("subscription_failing", "1 while its events cannot be read", "gauge");
+    all.iter().for_each(|(l, s)| text.line("subscription_failing", l, u8::from(s.trouble.is_some())));
 }
 
 fn delta_logs(text: &mut Text, call: &Call) {

@@ -215,7 +215,7 @@ pub(crate) async fn with_parked(served: &ServedStore, name: &str) -> ApiResult<V
 
 /// A parked event; the names of its own fields go behind those of this answer.
 fn parked_event(parked: &ParkedEvent, names: &FieldNames) -> Value {
-    let ParkedEvent { position, at, attempts, reason, replayed, event } = parked;
+    let ParkedEvent { position, at, attempts, reason, replayed, event, unread } = parked;
     let mut row = Map::new();
     let mut put = |name: &str, value: Value| {
         row.entry(name).or_insert(value);
@@ -225,6 +225,7 @@ fn parked_event(parked: &ParkedEvent, names: &FieldNames) -> Value {
     put("attempts", json!(attempts));
     put("reason", json!(reason));
     put("replayed", json!(replayed));
+    put("unread", json!(unread));
     put(names.get(Field::EventId), json!(position.event_id.to_string()));
     let event = event.as_ref();
     put(names.get(Field::StreamType), json!(event.map(|event| &event.stream_type)));
@@ -235,7 +236,11 @@ fn parked_event(parked: &ParkedEvent, names: &FieldNames) -> Value {
 
 /// A subscription as it is now.
 pub(crate) fn subscription(status: &NamedStatus, names: &FieldNames) -> Value {
-    let NamedStatus { name, created_at, settings, position, counts, lag_us, parked } = status;
+    let NamedStatus { name, created_at, settings, position, counts, lag_us, trouble, parked } = status;
+    let last_error = trouble.as_ref().map(|trouble| {
+        let answer = failure::answer(&trouble.error, names);
+        json!({ "at": trouble.at.to_string(), "code": answer.code(), "error": answer.message() })
+    });
     let parked: Vec<Value> = parked.iter().map(|event| parked_event(event, names)).collect();
     json!({
         "name": name,
@@ -249,6 +254,7 @@ pub(crate) fn subscription(status: &NamedStatus, names: &FieldNames) -> Value {
         "consumers": counts.consumers,
         "in_flight": counts.in_flight,
         "waiting": counts.waiting,
+        "last_error": last_error,
         "parked": parked,
     })
 }
@@ -427,11 +433,16 @@ impl Consuming {
                 }
             }
             Consumed::End(why) => {
-                let (code, sentence) = match why {
-                    Ended::Deleted => ("deleted", "the subscription was deleted, and its position with it"),
-                    Ended::Interrupted(sentence) => (ErrorKind::Unavailable.code(), sentence),
-                };
-                end(&mut out, code, sentence);
+                match why {
+                    Ended::Deleted => {
+                        end(&mut out, "deleted", "the subscription was deleted, and its position with it");
+                    }
+                    Ended::Interrupted(sentence) => end(&mut out, ErrorKind::Unavailable.code(), sentence),
+                    Ended::Failed(error) => {
+                        let answer = failure::answer(&error, self.served.names());
+                        end(&mut out, answer.code(), answer.message());
+                    }
+                }
                 return (out, false);
             }
         }

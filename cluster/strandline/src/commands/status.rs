@@ -123,6 +123,7 @@ fn seen(client: &Client, options: &Status) -> Result<Vec<Part>, Failure> {
     let mut parts =
         vec![Part::Line(Tone::Head, format!("store {} at {}{at}", client.store()?, client.url())), tier_table(&tiers)];
     parts.extend(compaction(client)?);
+    parts.extend(subscriptions(client)?);
     if let Some(cluster) = cluster(client)? {
         parts.extend(cluster_tables(&cluster));
     }
@@ -140,6 +141,24 @@ fn compaction(client: &Client) -> Result<Vec<Part>, Failure> {
     }
     answer.ok()?;
     Ok(compaction_tables(&json))
+}
+
+/// Named subscriptions whose events cannot be read; none where nobody tells of them now.
+fn subscriptions(client: &Client) -> Result<Vec<Part>, Failure> {
+    let path = client.admin_path(&["subscriptions"])?;
+    let asked = Request { path, answer_within: Some(ASIDE_WITHIN), ..Request::default() };
+    Ok(client.send(&asked).map(|answer| failing(&answer.json())).unwrap_or_default())
+}
+
+fn failing(json: &Value) -> Vec<Part> {
+    let line = |one: &Value| {
+        let error = one["last_error"].as_object()?;
+        let text = |value: Option<&Value>| out::escaped(value.and_then(Value::as_str).unwrap_or_default()).into_owned();
+        let (name, at) = (text(one.get("name")), text(error.get("at")));
+        let why = text(error.get("error"));
+        Some(Part::Line(Tone::Warning, format!("subscription {name} cannot be read (last met at {at}): {why}")))
+    };
+    json["subscriptions"].as_array().into_iter().flatten().filter_map(line).collect()
 }
 
 fn compaction_tables(json: &Value) -> Vec<Part> {
@@ -194,6 +213,8 @@ const WAITING: &[&str] =
     &["stream_type", "bucket", "events_waiting", "bytes_waiting", "oldest_waiting", "watermark", "sealed_segments"];
 /// Time that the node gets to tell of its cluster.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Time that it gets for what is shown beside the rest.
+const ASIDE_WITHIN: Duration = Duration::from_secs(3);
 /// Time that it gets to have another one tell of its jobs, which may be replaced just now.
 const FORWARDED_WITHIN: Duration = Duration::from_secs(60);
 const MEMBERS: &[&str] =
@@ -246,6 +267,16 @@ mod tests {
     /// As a program reads it.
     fn shown(parts: &[Part]) -> String {
         page(parts, ROWS_MAX, Look::default())
+    }
+
+    #[test]
+    fn a_subscription_that_cannot_be_read_is_a_line_and_others_are_none() {
+        let trouble = json!({"at": "2026-11-23T10:00:00Z", "code": "integrity", "error": "a.parquet is damaged"});
+        let all =
+            json!({"subscriptions": [{"name": "fine", "last_error": null}, {"name": "bills", "last_error": trouble}]});
+        let line = "subscription bills cannot be read (last met at 2026-11-23T10:00:00Z): a.parquet is damaged";
+        assert_eq!(shown(&failing(&all)), line);
+        assert!(failing(&json!({"error": "not found"})).is_empty() && failing(&json!(null)).is_empty());
     }
 
     #[test]

@@ -103,7 +103,11 @@ impl Following<'_> {
             let failure = match self.connection() {
                 Ok(Ended::Done) => return self.acknowledge(),
                 Ok(Ended::Again(failure)) => failure,
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    // what was printed before it need not come again; the command ends for the first reason
+                    let _ = self.acknowledge();
+                    return Err(failure);
+                }
             };
             // what was printed and could not be acknowledged comes again
             (self.unacked, self.consumer) = (0, None);

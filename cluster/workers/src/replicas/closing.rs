@@ -13,6 +13,7 @@
 
 use super::{CONFIRM_WITHIN, StoreReplicas};
 use crate::clock;
+use crate::error::NodeError;
 use crate::subscriptions::Closes;
 use futures_util::future::join_all;
 use std::sync::Weak;
@@ -40,6 +41,10 @@ impl Closes for ClosesUp {
 
     fn is_held_back(&self) -> bool {
         self.0.upgrade().is_some_and(|replicas| !replicas.holding_back().is_empty())
+    }
+
+    fn check_open(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        self.0.upgrade().map_or(Ok(()), |replicas| replicas.check_open(stream_type))
     }
 
     fn close_up(&self) -> BoxFuture<'_, ()> {

@@ -1,15 +1,17 @@
 //! One consumer of a named subscription: what it was given and has not taken yet.
 //!
 //! What waits is text, of which more may be hidden by the time the connection takes it: then it is read again, and what is there no more is not given.
+//! Where events cannot be read it ends, behind what it was given before; that is no fault of its own, and counts against no event.
 
 use super::desk::Named;
 use super::feed::Feed;
 use super::page::{Encode, Withheld};
+use super::trouble::Unread;
 use crate::error::NodeError;
 use crate::messages::ReadFeed;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use strandline_engine::read::{Filter, GlobalRead};
 use strandline_event::{Position, StampedBatch};
@@ -29,7 +31,7 @@ const FULL_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Looked {
     /// The last question that is answered by it.
     pub(super) asked: u64,
-    /// Everything that is there was offered; otherwise nobody takes anything more, or it cannot be read.
+    /// Everything that is there was offered; otherwise nobody takes anything more.
     pub(super) at_end: bool,
 }
 
@@ -97,12 +99,14 @@ pub enum Consumed {
 }
 
 /// Why no more comes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Ended {
     /// The subscription was deleted: who comes again finds none.
     Deleted,
     /// The node stops, or gives its events no more; what to do.
     Interrupted(&'static str),
+    /// What comes next cannot be read.
+    Failed(Arc<NodeError>),
 }
 
 /// What waits for a connection.
@@ -110,6 +114,8 @@ pub enum Ended {
 pub(super) struct Queue {
     waiting: Mutex<(VecDeque<Delivery>, usize)>,
     ready: Notify,
+    /// Why nothing comes behind what waits.
+    failed: OnceLock<Arc<NodeError>>,
 }
 
 impl Queue {
@@ -131,6 +137,18 @@ impl Queue {
             waiting.1 += delivery.text.len();
             waiting.0.push_front(delivery);
         }
+    }
+
+    /// Nothing more comes.
+    pub(super) fn fail(&self, error: &Arc<NodeError>) {
+        // the first reason holds
+        let _ = self.failed.set(Arc::clone(error));
+        self.ready.notify_one();
+    }
+
+    /// Why nothing more comes, if so.
+    pub(super) fn failure(&self) -> Option<&Arc<NodeError>> {
+        self.failed.get()
     }
 
     /// What nobody has taken.
@@ -190,21 +208,29 @@ impl Consumer {
                 self.notices = number;
                 return Consumed::Inspected(batch);
             }
+            // seen before the queue is: what was given before it is in it
+            let failed = self.queue.failure().cloned();
             let taken = self.queue.take();
             if !taken.is_empty() {
-                self.named.has_room(self.number);
+                self.named.has_room(self.number, &self.queue);
                 match self.as_of_now(taken).await {
                     Ok(taken) if taken.is_empty() => continue,
                     Ok(taken) => {
                         self.feed.following.given.add(taken.len() as u64);
                         return Consumed::Events(taken);
                     }
-                    Err(error) => {
-                        tracing::warn!("subscription `{}` cannot read an event again: {error}", self.named.name);
-                        let text = "an event that was to be given cannot be read again: come again";
-                        return Consumed::End(Ended::Interrupted(text));
+                    Err(unread) if unread.is_passing() => {
+                        return Consumed::End(Ended::Interrupted("the node stops: come again"));
+                    }
+                    Err(unread) => {
+                        let error = self.named.troubles.met(&self.named.name, unread);
+                        self.queue.fail(&error);
+                        return Consumed::End(Ended::Failed(error));
                     }
                 }
+            }
+            if let Some(error) = failed {
+                return Consumed::End(Ended::Failed(error));
             }
             let ready = async {
                 tokio::select! {
@@ -223,14 +249,15 @@ impl Consumer {
     }
 
     /// Events as they may be shown now. What is there no more is left out: the subscription finds that out when it reads on.
-    async fn as_of_now(&self, taken: Vec<Delivery>) -> Result<Vec<Delivery>, NodeError> {
+    async fn as_of_now(&self, taken: Vec<Delivery>) -> Result<Vec<Delivery>, Unread> {
         let withheld = Some(Withheld::by(self.feed.store()));
         let mut shown = Vec::with_capacity(taken.len());
         for mut delivery in taken {
             if delivery.withheld != withheld {
                 let after = delivery.position.before();
                 let read = GlobalRead { after, limit: 1, filter: Filter::default() };
-                let page = self.feed.readers().wait(ReadFeed { store: Arc::clone(self.feed.store()), read }).await??;
+                let page = self.feed.readers().wait(ReadFeed { store: Arc::clone(self.feed.store()), read }).await;
+                let page = page.and_then(|page| page.map_err(NodeError::from)).map_err(Unread::behind(after))?;
                 let Some(_) = page.rows().row(0).filter(|event| event.position() == delivery.position) else {
                     continue;
                 };

@@ -7,6 +7,7 @@ use super::file::{SubscriptionFile, SubscriptionFileError, Ticket};
 use super::keeper::Keeper;
 use super::ledger::Ledger;
 use super::page::Encode;
+use super::trouble::{Trouble, Troubles, Unread};
 use crate::clock;
 use crate::error::NodeError;
 use parking_lot::Mutex;
@@ -66,6 +67,8 @@ pub struct NamedStatus {
     /// How much older the position is than the newest event of the store, microseconds; 0: it is at the end.
     /// One that has passed no event is right before the oldest.
     pub lag_us: i64,
+    /// Why its events cannot be read, while they cannot.
+    pub trouble: Option<Trouble>,
     /// Parked events, oldest first.
     pub parked: Vec<ParkedEvent>,
 }
@@ -85,6 +88,8 @@ pub struct ParkedEvent {
     pub replayed: bool,
     /// Which one it is, where that was [looked up](crate::StoreHandle::name_parked): only the position is kept.
     pub event: Option<EventPlace>,
+    /// Why it could not be looked up.
+    pub unread: Option<String>,
 }
 
 /// Where an event stands in its stream.
@@ -122,6 +127,7 @@ pub(super) struct Named {
     deleted: AtomicBool,
     /// Another node gives its events from now on.
     moved: AtomicBool,
+    pub(super) troubles: Troubles,
     keeper: Keeper,
 }
 
@@ -140,6 +146,7 @@ impl Named {
             looked: watch::Sender::new(Looked::default()),
             deleted: AtomicBool::new(false),
             moved: AtomicBool::new(false),
+            troubles: Troubles::default(),
             keeper: keeper.clone(),
         })
     }
@@ -183,9 +190,26 @@ impl Named {
     }
 
     /// A consumer took what waited for it.
-    pub(super) fn has_room(&self, consumer: u64) {
-        self.state.lock().set_full(consumer, false);
+    pub(super) fn has_room(&self, consumer: u64, queue: &Queue) {
+        let mut state = self.state.lock();
+        if queue.failure().is_none() {
+            state.set_full(consumer, false);
+        }
+        drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Its events cannot be read: consumers end behind what they were given, and the next one that comes has it read again.
+    pub(super) fn fail(&self, unread: Unread) {
+        self.keep();
+        let error = self.troubles.met(&self.name, unread);
+        let mut state = self.state.lock();
+        let mut consumers = self.consumers.lock();
+        consumers.dispatching = false;
+        for (consumer, queue) in &consumers.queues {
+            state.set_full(*consumer, true);
+            queue.fail(&error);
+        }
     }
 
     /// A consumer asks whether anything is left: the number of its question, and where the answer comes.
@@ -206,15 +230,20 @@ impl Named {
         self.looked.send_if_modified(|last| std::mem::replace(last, looked) != looked);
     }
 
-    /// A consumer goes. Of a node that stops nothing counts as failed, and of others nothing that its connection has not taken.
+    /// A consumer goes. Of a node that stops, or cannot read on, nothing counts as failed, and of others nothing that its connection has not taken.
     pub(super) fn leave(&self, consumer: u64, stopping: bool) {
         let mut state = self.state.lock();
         // who is given something holds the state, so nothing comes to the queue from here on
         let queue = self.consumers.lock().queues.remove(&consumer);
         if !stopping {
+            let is_dismissed = queue.as_ref().is_some_and(|queue| queue.failure().is_some());
             let (untaken, now) = (queue.map(|queue| queue.untaken()).unwrap_or_default(), clock::now());
             state.take_back(consumer, untaken, now);
-            state.leave(consumer, now);
+            if is_dismissed {
+                state.dismiss(consumer, now);
+            } else {
+                state.leave(consumer, now);
+            }
         }
         drop(state);
         self.progressed.send_modify(|count| *count = count.wrapping_add(1));
@@ -292,6 +321,7 @@ impl Named {
             reason: parked.reason.clone(),
             replayed: parked.is_replayed(),
             event: None,
+            unread: None,
         });
         let since = if has_passed(position) { position.ingested_at } else { begin.unwrap_or(newest) };
         NamedStatus {
@@ -301,6 +331,7 @@ impl Named {
             position,
             counts: state.counts(),
             lag_us: newest.0.saturating_sub(since.0).max(0),
+            trouble: self.troubles.now(),
             parked: parked.collect(),
         }
     }

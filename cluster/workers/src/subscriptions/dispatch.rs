@@ -1,12 +1,13 @@
 //! Reads on for one named subscription and hands its events to its consumers, while it has any.
 //!
 //! Invariant: every event behind the subscription's cursor is offered, in order; what must be on disk is pushed to the file in the
-//! order in which it happened.
+//! order in which it happened. What cannot be read ends the consumers, who are told why; the next one has it read again.
 
 use super::consumer::{Delivery, Looked};
 use super::desk::Named;
 use super::feed::{Next, Reader};
 use super::page::{FollowPage, Texts};
+use super::trouble::Unread;
 use crate::clock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 /// It looks again after so long whatever happens: positions that only a filter moved are kept then.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// After an error of a read.
+/// After an error that says nothing of the events.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why nothing more can be given now.
@@ -44,12 +45,11 @@ pub(super) async fn run(named: Arc<Named>, reader: Reader, mut grown: watch::Rec
         let asked = named.asked();
         let stop = match round(&named, &reader, asked > answered).await {
             Ok(stop) => stop,
-            Err(error) => {
-                named.answer(Looked { asked, at_end: false });
-                tracing::warn!("subscription `{}` cannot read on: {error}", named.name);
+            Err(unread) if unread.is_passing() || named.is_over(&reader.feed) => {
                 sleep(PAUSE).await;
                 continue;
             }
+            Err(unread) => return named.fail(unread),
         };
         named.keep();
         let at_end = matches!(stop, Stop::AtEnd);
@@ -74,7 +74,7 @@ pub(super) async fn run(named: Arc<Named>, reader: Reader, mut grown: watch::Rec
 }
 
 /// Gives what can be given. `looks`: also what is newer than the end that is read for all.
-async fn round(named: &Named, reader: &Reader, mut looks: bool) -> Result<Stop, crate::error::NodeError> {
+async fn round(named: &Named, reader: &Reader, mut looks: bool) -> Result<Stop, Unread> {
     named.state.lock().tick(clock::now());
     if replays(named, reader).await? {
         return Ok(Stop::Full);
@@ -85,14 +85,17 @@ async fn round(named: &Named, reader: &Reader, mut looks: bool) -> Result<Stop, 
             state.go_back(clock::now());
             state.cursor().through()
         };
-        let next = match reader.next(through).await? {
+        reader.check_open().map_err(Unread::behind(through))?;
+        let next = match reader.next(through).await.map_err(Unread::behind(through))? {
             Next::AtEnd if looks => {
-                let newer = reader.history(through).await?;
+                let newer = reader.history(through).await.map_err(Unread::behind(through))?;
                 looks = matches!(&newer, Next::Page(page, _) if !page.rows().is_empty());
                 newer
             }
             next => next,
         };
+        let read_through = if let Next::Page(_, end) = &next { *end } else { through };
+        named.troubles.passed(&named.name, through, read_through);
         match next {
             Next::AtEnd => return Ok(Stop::AtEnd),
             Next::Page(page, end) => {
@@ -141,15 +144,16 @@ fn delivery(texts: Option<&Texts>, row: u32, event: &EventRef<'_>, attempt: u32)
 }
 
 /// Parked events that are to be given again. `true`: nobody takes anything more.
-async fn replays(named: &Named, reader: &Reader) -> Result<bool, crate::error::NodeError> {
+async fn replays(named: &Named, reader: &Reader) -> Result<bool, Unread> {
     loop {
         let now: Micros = clock::now();
         let Some(position) = named.state.lock().next_replay(now) else { return Ok(false) };
-        let page = match reader.next(position.before()).await? {
+        let before = position.before();
+        let page = match reader.next(before).await.map_err(Unread::behind(before))? {
             Next::Page(page, _) => Some(page),
             Next::AtEnd => None,
         };
-        let row = page.as_ref().map_or(0, |page| page.rows().rows_through(position.before()));
+        let row = page.as_ref().map_or(0, |page| page.rows().rows_through(before));
         let found = page.as_ref().and_then(|page| page.rows().row(row)).filter(|event| event.position() == position);
         let texts = page.as_ref().zip(named.encode()).map(|(page, encode)| page.texts(&*encode));
         let mut state = named.state.lock();

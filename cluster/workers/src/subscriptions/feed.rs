@@ -55,6 +55,9 @@ pub(crate) trait Closes: Send + Sync {
     /// Whether one of them is closed below what is visible of others.
     fn is_held_back(&self) -> bool;
 
+    /// Errors: a log that is to be here (of one stream type, or of all) does not open: its events would be passed over.
+    fn check_open(&self, stream_type: Option<&str>) -> Result<(), NodeError>;
+
     /// Asks their leaders, where any does.
     fn close_up(&self) -> BoxFuture<'_, ()>;
 }
@@ -385,6 +388,11 @@ impl ReadRequest for ReadFeed {
 }
 
 impl Reader {
+    /// Errors: a log of what is asked for cannot be read here at all.
+    pub(super) fn check_open(&self) -> Result<(), NodeError> {
+        self.feed.closes.get().map_or(Ok(()), |closes| closes.check_open(self.filter.stream_type.as_deref()))
+    }
+
     /// The rows behind a place. Of the live end they are unfiltered, of history filtered already.
     pub(super) async fn next(&self, through: Position) -> Result<Next, NodeError> {
         match self.feed.find(through) {

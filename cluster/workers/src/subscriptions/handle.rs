@@ -71,11 +71,18 @@ impl StoreHandle {
         self.parts.subscriptions.status(name)
     }
 
-    /// Looks up which events are parked, of the oldest [`PARKED_NAMED_MAX`](super::limits::PARKED_NAMED_MAX). One that cannot be read now, or that
-    /// retention removed, stays a position.
+    /// Looks up which events are parked, of the oldest [`PARKED_NAMED_MAX`](super::limits::PARKED_NAMED_MAX). One that retention removed stays a
+    /// position; of one that cannot be read now it is told why.
     pub async fn name_parked(&self, status: &mut NamedStatus) {
         for parked in status.parked.iter_mut().take(super::limits::PARKED_NAMED_MAX) {
-            let Ok(Some(found)) = self.event_by_id(parked.position.event_id).await else { continue };
+            let found = match self.event_by_id(parked.position.event_id).await {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(error) => {
+                    parked.unread = Some(error.to_string());
+                    continue;
+                }
+            };
             let event = found.event();
             if event.position() == parked.position {
                 let (stream_type, stream_id) = (event.stream_type.to_owned(), event.stream_id.to_owned());

@@ -28,12 +28,14 @@ mod ledger;
 mod notices;
 mod page;
 mod shelf;
+mod trouble;
 
 pub use confirm::{Confirmation, ProjectionState};
 pub use consumer::{Consumed, Consumer, Delivery, Ended};
 pub use desk::{EventPlace, NamedStatus, ParkedEvent, SubscriptionWish, limits};
 pub use follower::{Followed, Follower, Slice};
 pub use page::{Encode, FollowPage};
+pub use trouble::Trouble;
 
 pub(crate) use desk::Desk;
 pub(crate) use feed::{Closes, Feed};

@@ -251,6 +251,18 @@ impl Durable {
         self.consumers.remove(&consumer);
     }
 
+    /// A consumer goes, since nothing more can be given to it: what it holds is given again, and counts as no attempt. What it still says of it holds.
+    pub fn dismiss(&mut self, consumer: u64, now: Micros) {
+        let of = self.streams.values().filter(|stream| stream.consumer == consumer);
+        let held: Vec<Position> = of.flat_map(|stream| stream.held.iter().copied()).collect();
+        for position in held {
+            if self.entry(position).and_then(holder) == Some(consumer) {
+                self.wait(position, now);
+            }
+        }
+        self.consumers.remove(&consumer);
+    }
+
     fn entry(&self, position: Position) -> Option<&Entry> {
         match self.open.get(&position) {
             Some(entry) if entry.state != State::Over => Some(entry),

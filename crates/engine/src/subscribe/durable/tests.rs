@@ -341,6 +341,23 @@ fn what_never_left_the_node_was_not_tried() {
 }
 
 #[test]
+fn who_goes_since_nothing_can_be_read_has_not_failed_and_its_words_still_hold() {
+    let mut world = World::new(1);
+    world.events = vec![1, 1, 2];
+    let first = world.join();
+    world.run();
+    world.durable.dismiss(first, world.now);
+    (world.consumers, world.held) = (Vec::new(), Vec::new());
+    assert_eq!(world.durable.counts(), Counts { waiting: 3, ..Counts::default() });
+    assert_eq!(world.durable.done(), at(0));
+    assert_eq!(world.durable.ack(at(1), Some(first), false, world.now), 1, "it was given before");
+    let second = world.join();
+    world.run();
+    assert_eq!(world.held, [(second, 2), (second, 3)]);
+    assert_eq!((world.durable.counts().parked, world.durable.done()), (0, at(1)));
+}
+
+#[test]
 fn what_is_remembered_and_held_is_bounded() {
     let mut world = World::new(5);
     let first = world.join();
