@@ -3,11 +3,12 @@
 use super::consumer::{Consumer, Delivery, Ended, Looked, Queue};
 use super::dispatch;
 use super::feed::{Closes, Feed};
-use super::file::{SubscriptionFile, SubscriptionFileError, Ticket};
+use super::file::{Outcome, SubscriptionFile, SubscriptionFileError, Ticket};
 use super::keeper::Keeper;
 use super::ledger::Ledger;
 use super::page::Encode;
-use super::trouble::{Trouble, Troubles, Unread};
+use super::told::{NamedStatus, ParkedEvent, SubscriptionWish};
+use super::trouble::{Troubles, Unread};
 use crate::clock;
 use crate::error::NodeError;
 use parking_lot::Mutex;
@@ -18,9 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::Control;
 use strandline_engine::status;
-use strandline_engine::subscribe::durable::{Counts, Durable, Mode, Settings};
+use strandline_engine::subscribe::durable::{Durable, Mode, Settings};
 use strandline_engine::subscribe::record::{Folded, Kept, Record};
-use strandline_event::{Micros, Position, Seq};
+use strandline_event::{Micros, Position};
 use strandline_wal::LeaderId;
 use tokio::sync::{Notify, watch};
 
@@ -40,67 +41,6 @@ pub mod limits {
     pub const PARKED_NAMED_MAX: usize = 100;
     /// Seconds that a consumer may hold an event, unless the subscription says another number.
     pub const ACK_WITHIN_S_DEFAULT: f64 = 30.0;
-}
-
-/// What a subscription shall be.
-#[derive(Clone, Debug)]
-pub struct SubscriptionWish {
-    /// Filter, mode, attempts, time.
-    pub settings: Settings,
-    /// Behind which it begins; `None`: behind everything that is there now.
-    pub after: Option<Position>,
-}
-
-/// A subscription as it is now.
-#[derive(Clone, Debug)]
-pub struct NamedStatus {
-    /// Its name.
-    pub name: String,
-    /// When it was made.
-    pub created_at: Micros,
-    /// As it was made.
-    pub settings: Settings,
-    /// Everything up to here is acknowledged, parked, or not asked for.
-    pub position: Position,
-    /// Consumers, and events by state.
-    pub counts: Counts,
-    /// How much older the position is than the newest event of the store, microseconds; 0: it is at the end.
-    /// One that has passed no event is right before the oldest.
-    pub lag_us: i64,
-    /// Why its events cannot be read, while they cannot.
-    pub trouble: Option<Trouble>,
-    /// Parked events, oldest first.
-    pub parked: Vec<ParkedEvent>,
-}
-
-/// A parked event.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ParkedEvent {
-    /// Its position.
-    pub position: Position,
-    /// When it was parked.
-    pub at: Micros,
-    /// Attempts that failed.
-    pub attempts: u32,
-    /// Why.
-    pub reason: String,
-    /// It is to be given again.
-    pub replayed: bool,
-    /// Which one it is, where that was [looked up](crate::StoreHandle::name_parked): only the position is kept.
-    pub event: Option<EventPlace>,
-    /// Why it could not be looked up.
-    pub unread: Option<String>,
-}
-
-/// Where an event stands in its stream.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EventPlace {
-    /// The stream's type.
-    pub stream_type: String,
-    /// The stream.
-    pub stream_id: String,
-    /// Its place there.
-    pub seq: Seq,
 }
 
 #[derive(Default)]
@@ -285,6 +225,17 @@ impl Named {
         self.keeper.push(changes.into_iter().map(|change| Record::Changed(self.number, change)).collect())
     }
 
+    /// Says all that there is of it, in the place of what was said since it was to be deleted.
+    fn restate(&self) {
+        let mut state = self.state.lock();
+        // they are in it
+        drop(state.take_changes());
+        let parked = state.parked().map(|(position, of)| (position, (of.at, of.attempts, of.reason.clone()))).collect();
+        let (number, at, settings, done) = (self.number, self.created_at, state.settings.clone(), state.done());
+        let kept = Kept { number, at, settings, done, parked };
+        drop(self.keeper.push(kept.records(&self.name).collect()));
+    }
+
     /// How long until something is late or due.
     pub(super) fn next_wait(&self, now: Micros) -> Duration {
         let moment = self.state.lock().next_moment();
@@ -435,7 +386,8 @@ impl Desk {
         self.feed.wake_all();
     }
 
-    /// Makes a subscription; the same again is no error. `true`: it is new.
+    /// Makes a subscription; the same again is no error. `true`: it is new. One that could not be kept is there nevertheless, and who asks for it again
+    /// is answered when it is kept.
     pub(crate) async fn create(&self, name: &str, wish: SubscriptionWish) -> Result<bool, NodeError> {
         self.feed.check()?;
         let (is_new, ticket) = {
@@ -463,26 +415,41 @@ impl Desk {
                 (true, all.keeper.push(records))
             }
         };
-        let kept = ticket.wait().await;
-        if is_new && kept.is_err() {
-            self.all.lock().named.remove(name);
-        }
-        kept.map_err(NodeError::Subscriptions)?;
+        ticket.wait().await.map_err(NodeError::Subscriptions)?;
         Ok(is_new)
     }
 
-    /// Ends a subscription and its consumers, and forgets its position.
-    pub(crate) async fn delete(&self, name: &str) -> Result<(), NodeError> {
+    /// Ends a subscription and its consumers, and forgets its position; where that cannot be kept it is there as before.
+    pub(crate) async fn delete(self: &Arc<Self>, name: &str) -> Result<(), NodeError> {
         let (named, ticket) = {
-            let mut all = self.all.lock();
+            let all = self.all.lock();
             let named = Arc::clone(all.get(name)?);
-            all.named.remove(name);
             let ticket = named.keeper.push(vec![Record::Deleted(named.number)]);
             (named, ticket)
         };
+        let (desk, mark) = (Arc::clone(self), self.feed.alive().mark());
+        // whoever asked for it may go meanwhile
+        let deleting = tokio::spawn(async move {
+            let _mark = mark;
+            desk.deleted(&named, ticket.wait().await)
+        });
+        deleting.await.unwrap_or(Err(NodeError::OutcomeUnknown))
+    }
+
+    fn deleted(&self, named: &Arc<Named>, kept: Outcome) -> Result<(), NodeError> {
+        if let Err(error) = kept {
+            named.restate();
+            return Err(NodeError::Subscriptions(error));
+        }
+        let mut all = self.all.lock();
+        // a leadership may have ended meanwhile
+        if all.named.get(&named.name).is_some_and(|known| Arc::ptr_eq(known, named)) {
+            all.named.remove(&named.name);
+        }
+        drop(all);
         named.end_all(&named.deleted);
         self.feed.wake_all();
-        ticket.wait().await.map_err(NodeError::Subscriptions)
+        Ok(())
     }
 
     fn named(&self, name: &str) -> Result<Arc<Named>, NodeError> {

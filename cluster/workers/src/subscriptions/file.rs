@@ -1,12 +1,14 @@
 //! The file of a store's named subscriptions: crates/engine/SUBSCRIPTIONS.md says it byte by byte.
 //!
 //! Records that come while a group is being synced go together in the next one. Invariant: whoever waits for a record is told yes only
-//! when it is on disk; after a write that cannot be undone nothing is written any more.
+//! when it is on disk, and who repeats it too: what could not be written goes with the next write. After a write that cannot be undone nothing is
+//! written any more.
 
 use crate::data_dir::{DataDirError, at, create_own, make_own_folder, own_file, publish, sync_parent};
 use crate::fatal::EndOnPanic;
 use crate::wiring::Alive;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -76,13 +78,18 @@ struct Pending {
     /// Who changed nothing while all that is known was being written.
     repeating: Vec<oneshot::Sender<Outcome>>,
     writing: bool,
+    /// The last write failed: what it held goes with the next one.
+    failed: bool,
 }
 
 struct Written {
     path: PathBuf,
     file: Option<File>,
     bytes: u64,
+    /// What is known here: that of the file, and what could not be written.
     folded: Folded,
+    /// Numbers of subscriptions of which a write failed.
+    unwritten: BTreeSet<u32>,
     poisoned: Option<String>,
     /// Of an encrypted store.
     keys: Option<Arc<StoreKeys>>,
@@ -149,7 +156,8 @@ impl SubscriptionFile {
         let path = folder.join("subscriptions");
         let opening = Opening::With(keys.map(|keys| &**keys));
         let (folded, bytes) = if path.exists() { load(&path, &opening)? } else { (Folded::default(), 0) };
-        let written = Written { path, file: None, bytes, folded: folded.clone(), poisoned: None, keys: keys.cloned() };
+        let (unwritten, keys) = (BTreeSet::new(), keys.cloned());
+        let written = Written { path, file: None, bytes, folded: folded.clone(), unwritten, poisoned: None, keys };
         let this = Self { pending: Mutex::default(), written: Mutex::new(written), alive: alive.clone() };
         Ok((Arc::new(this), folded))
     }
@@ -159,10 +167,10 @@ impl SubscriptionFile {
         let (told, ticket) = oneshot::channel();
         let mut pending = self.pending.lock();
         // a word that changes nothing may repeat one that is not on disk yet
-        if records.is_empty() && !pending.writing {
+        if records.is_empty() && !pending.writing && !pending.failed {
             return Ticket::ended(Ok(()));
         }
-        if records.is_empty() && pending.records.is_empty() {
+        if records.is_empty() && pending.writing && pending.waiting.is_empty() {
             pending.repeating.push(told);
             return Ticket::of(ticket);
         }
@@ -194,6 +202,7 @@ impl SubscriptionFile {
                 return;
             }
             outcome = self.written.lock().write(records).map_err(Arc::new);
+            self.pending.lock().failed = outcome.is_err();
             if let Err(error) = &outcome {
                 tracing::error!("named subscriptions: {error}");
             }
@@ -211,6 +220,41 @@ fn tell(waiting: Vec<oneshot::Sender<Outcome>>, outcome: &Outcome) {
 
 impl Written {
     fn write(&mut self, records: Vec<Record>) -> Result<(), SubscriptionFileError> {
+        let records = self.due(records);
+        if let Err(error) = self.put(&records) {
+            self.unwritten.extend(records.iter().map(Record::number));
+            return Err(error);
+        }
+        self.unwritten.clear();
+        if self.bytes > REWRITE_FROM_BYTES
+            && let Err(error) = self.rewrite()
+        {
+            // the old file is whole: it only stays long
+            tracing::warn!("{}: it cannot be written anew: {error}", self.path.display());
+        }
+        Ok(())
+    }
+
+    /// Takes in what happened, and gives what is to be written: of a subscription of which a write failed all that there is, so that nothing is missing
+    /// and nothing piles up.
+    fn due(&mut self, records: Vec<Record>) -> Vec<Record> {
+        let mut due = Vec::with_capacity(records.len());
+        for record in records {
+            if !self.unwritten.contains(&record.number()) {
+                due.push(record.clone());
+            }
+            self.folded.apply(record);
+        }
+        for number in &self.unwritten {
+            match self.folded.all.iter().find(|(_, kept)| kept.number == *number) {
+                Some((name, kept)) => due.extend(kept.records(name)),
+                None => due.push(Record::Deleted(*number)),
+            }
+        }
+        due
+    }
+
+    fn put(&mut self, records: &[Record]) -> Result<(), SubscriptionFileError> {
         if let Some(why) = &self.poisoned {
             return Err(SubscriptionFileError::Poisoned { path: self.path.clone(), why: why.clone() });
         }
@@ -222,13 +266,6 @@ impl Written {
         }
         done?;
         self.bytes += bytes.len() as u64;
-        records.into_iter().for_each(|record| self.folded.apply(record));
-        if self.bytes > REWRITE_FROM_BYTES
-            && let Err(error) = self.rewrite()
-        {
-            // the old file is whole: it only stays long
-            tracing::warn!("{}: it cannot be written anew: {error}", self.path.display());
-        }
         Ok(())
     }
 
@@ -239,6 +276,8 @@ impl Written {
             }
             let mut file = own_file().append(true).open(&self.path).map_err(at(&self.path))?;
             if self.bytes == 0 {
+                // of a header that could not be written some may be there
+                file.set_len(0).map_err(at(&self.path))?;
                 file.write_all(header(self.keys.as_deref())).and_then(|()| file.sync_all()).map_err(at(&self.path))?;
                 sync_parent(&self.path)?;
                 self.bytes = HEADER.len() as u64;
@@ -481,6 +520,37 @@ mod tests {
             again.await.unwrap().unwrap();
         });
         assert_eq!(written(folder.path()).folded.all.len(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_answered_with_yes_when_it_is_and_goes_with_the_next_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, aside) = (folder.path().join("subscriptions"), folder.path().join("aside"));
+        written(folder.path()).write(vec![created(0, "a"), created(1, "b"), created(2, "c")]).unwrap();
+        let (file, _) = SubscriptionFile::open(folder.path(), &Alive::default(), None).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // a folder in its place: it cannot be opened
+        fs::copy(&path, &aside).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let say = |records: Vec<Record>| runtime.block_on(async { file.push(records).wait().await.is_ok() });
+        let (reason, position) = ("no".to_owned(), at_us(5));
+        let parked = Change::Parked { position, at: Micros(1), attempts: 2, reason };
+        assert!(!say(vec![Record::Changed(0, Change::Moved(at_us(7))), Record::Changed(0, parked)]));
+        assert!(!say(Vec::new()), "the same again changes nothing in memory");
+        assert!(!say(vec![Record::Deleted(1), created(3, "new")]) && !say(Vec::new()));
+        fs::remove_dir(&path).unwrap();
+        fs::copy(&aside, &path).unwrap();
+        assert!(say(Vec::new()));
+        let known = file.written.lock().folded.clone();
+        let found = written(folder.path()).folded;
+        assert_eq!(found, known);
+        assert_eq!((found.all["a"].done, found.all["a"].parked.len()), (at_us(7), 1));
+        assert!(found.all.keys().eq(["a", "c", "new"]));
+        let length = fs::metadata(&path).unwrap().len();
+        assert!(say(Vec::new()) && fs::metadata(&path).unwrap().len() == length, "nothing is left to be written");
+        assert!(say(vec![Record::Changed(0, Change::Moved(at_us(9)))]));
+        assert_eq!(written(folder.path()).folded.all["a"].done, at_us(9));
     }
 
     #[test]

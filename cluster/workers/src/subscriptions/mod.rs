@@ -28,13 +28,15 @@ mod ledger;
 mod notices;
 mod page;
 mod shelf;
+mod told;
 mod trouble;
 
 pub use confirm::{Confirmation, ProjectionState};
 pub use consumer::{Consumed, Consumer, Delivery, Ended};
-pub use desk::{EventPlace, NamedStatus, ParkedEvent, SubscriptionWish, limits};
+pub use desk::limits;
 pub use follower::{Followed, Follower, Slice};
 pub use page::{Encode, FollowPage};
+pub use told::{EventPlace, NamedStatus, ParkedEvent, SubscriptionWish};
 pub use trouble::Trouble;
 
 pub(crate) use desk::Desk;

@@ -3,6 +3,7 @@
 use super::*;
 use strandline_testkit::faulty_disk::{DiskFault, FaultyDisk};
 use strandline_workers::NodeDisk;
+use strandline_workers::subscriptions::Consumed;
 
 fn on(disk: &FaultyDisk, dir: &Path) -> NodeOptions {
     let drain_timeout = Duration::from_millis(600);
@@ -58,6 +59,58 @@ fn a_drain_does_not_wait_for_ever_for_a_full_disk() {
         let node = start(dir, "").await;
         let store = node.store("calls").unwrap();
         assert!(count(&store, "c").await >= 1);
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_a_subscription_could_not_keep_is_answered_with_yes_only_when_it_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let (path, aside) = (dir.join("node/stores/calls/subscriptions"), dir.join("aside"));
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 3).await.unwrap();
+        drop(consumer_of_all(&store, "s", Mode::Async).await);
+        drop(store);
+        stop(node).await;
+        // one that has not written to it yet opens it at its first word
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        let mut consumer = consumer_of_all(&store, "s", Mode::Async).await;
+        let mut given = Vec::new();
+        while given.len() < 3 {
+            let Consumed::Events(more) = consumer.next(Duration::from_secs(30)).await else { panic!("three wait") };
+            given.extend(more.iter().map(|event| event.position));
+        }
+        std::fs::copy(&path, &aside).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let (last, number) = (given[2], Some(consumer.number()));
+        let settings = store.subscription("s").unwrap().settings;
+        let create = || store.create_subscription("t", SubscriptionWish { settings: settings.clone(), after: None });
+        for _ in 0..2 {
+            let refused = store.ack("s", last, number, false).await.err().unwrap();
+            assert_eq!(refused.kind(), ErrorKind::Io, "{refused}");
+            assert_eq!(create().await.err().map(|refused| refused.kind()), Some(ErrorKind::Io));
+            assert_eq!(store.delete_subscription("s").await.err().map(|refused| refused.kind()), Some(ErrorKind::Io));
+        }
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::copy(&aside, &path).unwrap();
+        assert_eq!(store.ack("s", last, number, false).await.unwrap(), 0, "it was in memory, and is kept now");
+        assert!(!create().await.unwrap(), "it is there, and kept now");
+        drop((consumer, store));
+        stop(node).await;
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        let kept: Vec<_> =
+            store.subscriptions().unwrap().into_iter().map(|of| (of.name, of.position >= last)).collect();
+        assert_eq!(kept, [("s".to_owned(), true), ("t".to_owned(), true)]);
+        store.delete_subscription("s").await.unwrap();
+        assert_eq!(store.subscription("s").err().map(|gone| gone.kind()), Some(ErrorKind::NotFound));
         drop(store);
         stop(node).await;
     })

@@ -115,6 +115,14 @@ impl Kept {
 }
 
 impl Record {
+    /// The number of its subscription.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        match self {
+            Self::Created { number, .. } | Self::Changed(number, _) | Self::Deleted(number) => *number,
+        }
+    }
+
     /// Appends it to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (kind, number) = match self {
