@@ -1,6 +1,6 @@
 //! The routes, as the contract words them: answers, errors, and input that no client should send.
 
-use crate::harness::{Http, Store};
+use crate::harness::{Http, Server, Store};
 use crate::oracles::oracle;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
@@ -493,4 +493,66 @@ fn a_node_says_which_log_takes_no_appends_and_serves_the_others() {
     http.post("streams/Torn/s", &event).expect_error(503, "unavailable");
     http.post("streams/Sound/s", &event).expect(201);
     assert_eq!(http.stream("Sound", "s").len(), 2);
+}
+
+/// All that a connection gives that asks for a scan, and no more.
+fn scanned(server: &Server, accept: &str) -> Vec<u8> {
+    let mut socket = TcpStream::connect(server.url().trim_start_matches("http://")).unwrap();
+    let head = format!("GET /v1/stores/test/scan HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    socket.write_all(head.as_bytes()).unwrap();
+    let mut told = Vec::new();
+    // one that breaks off may do it by a reset
+    let _ = socket.read_to_end(&mut told);
+    told
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_answer_and_behind_its_begin_a_last_line_and_a_broken_connection() {
+    const END: &[u8] = b"\r\n0\r\n\r\n";
+    const FORMATS: [&str; 2] = ["application/x-ndjson", "application/vnd.apache.arrow.stream"];
+    let store = Store::new(&["compaction.schedule = '0 0 29 2 *'"]);
+    let server = store.start();
+    let http = server.http();
+    for stream_type in ["Bill", "Call"] {
+        http.post(&format!("streams/{stream_type}/a"), &json!({"events": [event("E"), event("F")]})).expect(201);
+    }
+    http.compact();
+    let types: Vec<String> = http.scan().iter().map(|e| e["stream_type"].as_str().unwrap().to_owned()).collect();
+    let (first, last) = (&types[0], &types[3]);
+    let files = http.get("/admin/v1/stores/test/files").expect(200)["files"].as_array().unwrap().clone();
+    let path_of = |stream_type: &str| {
+        let file = files.iter().find(|file| file["stream_type"] == stream_type).unwrap();
+        store.durable().join(file["path"].as_str().unwrap())
+    };
+    assert!(first != last && FORMATS.iter().all(|accept| scanned(&server, accept).ends_with(END)));
+    server.stop();
+    let damage = |stream_type: &str| {
+        let path = path_of(stream_type);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[100] ^= 0x10;
+        std::fs::write(path, bytes).unwrap();
+    };
+    damage(last);
+    let server = store.start();
+    for accept in FORMATS {
+        let told = scanned(&server, accept);
+        let text = String::from_utf8_lossy(&told);
+        assert!(text.starts_with("HTTP/1.1 200") && !told.ends_with(END), "{accept}: {text}");
+        if accept == FORMATS[0] {
+            let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let is_event = |line: &Value| line["stream_type"] == first.as_str();
+            assert_eq!(lines.iter().filter(|line| is_event(line)).count(), 2, "{text}");
+            let said = lines.iter().find(|line| line["code"] == "integrity_error");
+            assert!(said.is_some_and(|line| line["error"].is_string() && line["details"].is_object()), "{text}");
+        }
+    }
+    server.stop();
+    damage(first);
+    let server = store.start();
+    for path in ["scan", "events", "streams/Call/a", "streams/Bill/a"] {
+        for accept in FORMATS {
+            server.http().get_as(path, accept).expect_error(500, "integrity_error");
+        }
+    }
+    server.stop();
 }

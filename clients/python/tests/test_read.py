@@ -13,7 +13,18 @@ import pytest
 from conftest import Node, Through
 from losing import say, served
 
-from strandline import Client, Event, HolesFound, IntegrityError, Interrupted, NewEvent, NotFound, SeqRange, Store
+from strandline import (
+    Client,
+    Damaged,
+    Event,
+    HolesFound,
+    IntegrityError,
+    Interrupted,
+    NewEvent,
+    NotFound,
+    SeqRange,
+    Store,
+)
 from strandline.operators import Job, Plan
 
 
@@ -215,6 +226,22 @@ def test_a_scan_that_breaks_off_is_no_end(node: Node, through: Through) -> None:
         got: list[Event] = []
         with pytest.raises(Interrupted):
             got.extend(client.store("plain").scan())
+
+
+def test_a_scan_that_ends_early_raises_what_its_last_line_says(node: Node, through: Through) -> None:
+    line = b"".join(httpx.get(f"{node.url}/v1/stores/plain/scan").read().splitlines(keepends=True)[:1])
+    last = b'{"code":"integrity_error","details":{},"error":"a.parquet is damaged"}\n'
+
+    class Told(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            yield line + last
+            raise httpx.RemoteProtocolError("cut by the test")
+
+    config = say(200, httpx.get(f"{node.url}/v1/stores/plain").json())
+    client, _ = through("GET", config, lambda request, serve: httpx.Response(200, stream=Told()))
+    got: list[Event] = []
+    with pytest.raises(Damaged, match="a.parquet is damaged"):
+        got.extend(client.store("plain").scan())
 
 
 def test_operators_see_what_moves(client: Client) -> None:

@@ -192,7 +192,7 @@ fn what_cannot_be_read_ends_consumers_with_the_reason_and_counts_against_no_even
         let (events, end) = Sse::open(&http, path, None).rest();
         (events.len(), end)
     };
-    let integrity = (0, Some("integrity".to_owned()));
+    let integrity = (0, Some("integrity_error".to_owned()));
     assert_eq!(ended("subscribe?idle_s=0"), integrity, "who follows by itself is told so");
     // with patience and without, one after the other
     for query in ["?idle_s=0", "?idle_s=60", ""] {
@@ -200,9 +200,9 @@ fn what_cannot_be_read_ends_consumers_with_the_reason_and_counts_against_no_even
     }
     let followed = server.client(&["subscribe", "--durable", "s", "--idle", "0"]);
     assert_eq!((followed.code, followed.stdout.as_str()), (3, ""), "{followed:?}");
-    assert!(followed.stderr.contains("(integrity)"), "{followed:?}");
+    assert!(followed.stderr.contains("(integrity_error)"), "{followed:?}");
     let status = http.get("subscriptions/s").expect(200);
-    assert_eq!((&status["last_error"]["code"], &status["position"]), (&json!("integrity"), &before["position"]));
+    assert_eq!((&status["last_error"]["code"], &status["position"]), (&json!("integrity_error"), &before["position"]));
     assert_eq!((&status["waiting"], &status["parked"]), (&json!(0), &json!([])), "{status}");
     let shown = server.client(&["status"]);
     assert!(shown.code == 0 && shown.stdout.contains("subscription s cannot be read"), "{shown:?}");

@@ -15,7 +15,7 @@ from . import _json as j
 from ._names import Names
 from ._steps import ARROW, NDJSON, Operation
 from ._store import StoreState
-from .errors import Interrupted
+from .errors import Interrupted, refused
 from .models import Event, Page, Verdict
 
 if TYPE_CHECKING:
@@ -153,6 +153,11 @@ class Scan(_Tables):
             return _frames.table_of(b"".join(pieces))
 
 
-def events_of(lines: list[bytes], names: Names) -> list[Event]:
-    """Events of lines of NDJSON."""
-    return [Event.of(j.parse(line), names) for line in lines if line]
+def events_of(lines: list[bytes], names: Names) -> Iterator[Event]:
+    """Events of lines of NDJSON; what a last line says of why the answer ends early is raised."""
+    for line in lines:
+        if line:
+            row = j.parse(line)
+            if names["event_id"] not in row and "error" in row and "code" in row:
+                raise refused(500, row)
+            yield Event.of(row, names)

@@ -5,11 +5,14 @@
 //!
 //! Pieces are chunks of the answer, which a client can tell apart. Who is limited to tenants gets them by the bytes of its own events: where a batch ends
 //! would tell how much of others lies in it. What waits for long goes out nevertheless: clients give up an answer that is silent. (An encoder of Arrow gives record batches by the events that it was given, whatever they came in.)
+//!
+//! The status waits for the first piece, so that what cannot be read at its begin is answered as any read. Where that is met later the connection breaks before the
+//! answer ends: nobody takes a part for the whole. NDJSON says before it in a last line what it was.
 
 use crate::access::{Caller, Need};
 use crate::encode::event::Shape;
 use crate::encode::format::{Format, wanted};
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, status_of};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::paced::paced;
@@ -19,12 +22,14 @@ use actix_web::HttpResponse;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strandline_durable::ipc::{Encoder, IpcError};
 use strandline_engine::read::ScanBatch;
 use strandline_event::ErrorKind;
 use strandline_workers::ScanHandle;
+use tokio::time::timeout;
 
 /// Bytes of events that are encoded at once, and an event more.
 const PIECE_BYTES: usize = 1 << 20;
@@ -34,6 +39,9 @@ const OWN_PIECE_BYTES: usize = 64 << 10;
 
 /// How long events wait for others that fill a piece, and for the batch that is read meanwhile.
 const WAITS_MAX: Duration = Duration::from_secs(5);
+
+/// How long the status waits for the first piece.
+const BEGINS_WITHIN: Duration = WAITS_MAX;
 
 /// What an event takes beside its texts, about.
 const ROW_BYTES: usize = 512;
@@ -58,17 +66,57 @@ pub(crate) async fn scan(call: Call) -> ApiResult<HttpResponse> {
     } else {
         (PIECE_BYTES, 1)
     };
-    let state = Some(Scanning { served, caller, scan, batch: None, encoder, piece_bytes, least_bytes });
-    let chunks = unfold(state, |state| async move {
-        let mut scanning = state?;
-        match scanning.chunk().await {
-            Ok((bytes, true)) => Some((Ok(bytes), Some(scanning))),
-            Ok((bytes, false)) => Some((Ok(bytes), None)),
-            // the status is sent already: the connection breaks, so that nobody takes a part for the whole
-            Err(e) => Some((Err(e), None)),
-        }
-    });
+    let is_arrow = encoder.is_some();
+    let scanning = Scanning { served, caller, scan, batch: None, encoder, is_arrow, piece_bytes, least_bytes };
+    let mut making: Making = Box::pin(Box::new(scanning).made());
+    let first = match timeout(BEGINS_WITHIN, &mut making).await {
+        Ok((_, Err(error))) => return Err(error),
+        Ok((scanning, Ok(piece))) => Step::Made(scanning, piece),
+        // what is asked for is far behind: a client gives up an answer that is silent
+        Err(_) => Step::Making(making),
+    };
+    let chunks = unfold(first, Step::next);
     Ok(HttpResponse::Ok().content_type(format.content_type()).streaming(paced(chunks, patience)))
+}
+
+/// A piece, and whether there may be more.
+type Piece = (Bytes, bool);
+/// The next piece while it is made.
+type Making = Pin<Box<dyn Future<Output = (Box<Scanning>, ApiResult<Piece>)> + Send>>;
+
+/// Where an answer stands.
+enum Step {
+    Making(Making),
+    Made(Box<Scanning>, Piece),
+    /// Why it ends was said.
+    Breaks(io::Error),
+    Over,
+}
+
+impl Step {
+    async fn next(self) -> Option<(io::Result<Bytes>, Self)> {
+        let (scanning, made) = match self {
+            Self::Making(making) => making.await,
+            Self::Made(scanning, piece) => (scanning, Ok(piece)),
+            Self::Breaks(error) => {
+                // the connection sends what it has when nothing is ready, and nothing more behind an error
+                tokio::task::yield_now().await;
+                return Some((Err(error), Self::Over));
+            }
+            Self::Over => return None,
+        };
+        Some(match made {
+            Ok((bytes, true)) => (Ok(bytes), Self::Making(Box::pin(scanning.made()))),
+            Ok((bytes, false)) => (Ok(bytes), Self::Over),
+            Err(error) => {
+                let breaks = io::Error::other(error.to_string());
+                match scanning.last_line(&error) {
+                    Some(line) => (Ok(line), Self::Breaks(breaks)),
+                    None => (Err(breaks), Self::Over),
+                }
+            }
+        })
+    }
 }
 
 fn broken(error: IpcError) -> ApiError {
@@ -87,6 +135,7 @@ struct Scanning {
     /// The batch that is being encoded, and its next event.
     batch: Option<(ScanBatch, usize)>,
     encoder: Option<Encoder>,
+    is_arrow: bool,
     /// A piece is as large, and an event more.
     piece_bytes: usize,
     /// None but the last is smaller, or one that has waited.
@@ -94,8 +143,22 @@ struct Scanning {
 }
 
 impl Scanning {
-    /// The next bytes, and whether there may be more.
-    async fn chunk(&mut self) -> io::Result<(Bytes, bool)> {
+    async fn made(mut self: Box<Self>) -> (Box<Self>, ApiResult<Piece>) {
+        let piece = self.chunk().await;
+        (self, piece)
+    }
+
+    /// What it ends with where it ends early; an Arrow stream has no place for it.
+    fn last_line(&self, error: &ApiError) -> Option<Bytes> {
+        if self.is_arrow {
+            return None;
+        }
+        let is_others = self.served.store.is_limited() && status_of(error.kind()).is_server_error();
+        let told = if is_others { error.for_tenants().to_json() } else { error.to_json() };
+        Some(format!("{told}\n").into())
+    }
+
+    async fn chunk(&mut self) -> ApiResult<Piece> {
         let (mut out, began) = (Vec::new(), Instant::now());
         while let Some((batch, next)) = self.next().await? {
             let next = self.encode(&mut out, &batch, next)?;
@@ -107,13 +170,13 @@ impl Scanning {
             }
         }
         if let Some(encoder) = self.encoder.take() {
-            out.extend(encoder.finish().map_err(io::Error::other)?);
+            out.extend(encoder.finish().map_err(broken)?);
         }
         Ok((out.into(), false))
     }
 
     /// The batch to go on with.
-    async fn next(&mut self) -> io::Result<Option<(ScanBatch, usize)>> {
+    async fn next(&mut self) -> ApiResult<Option<(ScanBatch, usize)>> {
         let begun = self.batch.take();
         let next = match begun {
             Some(begun) => Some(begun),
@@ -121,25 +184,25 @@ impl Scanning {
                 Some(Ok(batch)) => Some((batch, 0)),
                 Some(Err(e)) => {
                     tracing::error!(store = self.served.store.name(), "a scan ended early: {e}");
-                    return Err(io::Error::other(e.to_string()));
+                    return Err(failure::answer(&e, self.served.names()));
                 }
                 None => None,
             },
         };
         if next.is_some() {
-            self.caller.may(Need::Read).map_err(|refused| io::Error::other(refused.to_string()))?;
+            self.caller.may(Need::Read)?;
         }
         Ok(next)
     }
 
     /// Adds events of a batch from `next` on to a piece; where the next one begins.
-    fn encode(&mut self, out: &mut Vec<u8>, batch: &ScanBatch, mut next: usize) -> io::Result<usize> {
+    fn encode(&mut self, out: &mut Vec<u8>, batch: &ScanBatch, mut next: usize) -> ApiResult<usize> {
         if let Some(encoder) = &mut self.encoder {
             let mut bytes = 0;
             while next < batch.len() && bytes < self.piece_bytes {
                 let event = batch.row(next);
                 bytes += event.data.len() + event.metadata.map_or(0, str::len) + ROW_BYTES;
-                encoder.push(&event).map_err(io::Error::other)?;
+                encoder.push(&event).map_err(broken)?;
                 next += 1;
             }
             let ready = encoder.take();

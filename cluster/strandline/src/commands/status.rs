@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_subscription_that_cannot_be_read_is_a_line_and_others_are_none() {
-        let trouble = json!({"at": "2026-11-23T10:00:00Z", "code": "integrity", "error": "a.parquet is damaged"});
+        let trouble = json!({"at": "2026-11-23T10:00:00Z", "code": "integrity_error", "error": "a.parquet is damaged"});
         let all =
             json!({"subscriptions": [{"name": "fine", "last_error": null}, {"name": "bills", "last_error": trouble}]});
         let line = "subscription bills cannot be read (last met at 2026-11-23T10:00:00Z): a.parquet is damaged";
