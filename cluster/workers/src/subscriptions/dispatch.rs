@@ -143,15 +143,24 @@ fn delivery(texts: Option<&Texts>, row: u32, event: &EventRef<'_>, attempt: u32)
     Delivery { position: event.position(), attempt, text, withheld: texts.map(Texts::withheld) }
 }
 
-/// Parked events that are to be given again. `true`: nobody takes anything more.
+/// Parked events that are to be given again. `true`: nobody takes anything more. One that cannot be read keeps nobody from what comes otherwise.
 async fn replays(named: &Named, reader: &Reader) -> Result<bool, Unread> {
+    let mut is_told = false;
     loop {
         let now: Micros = clock::now();
         let Some(position) = named.state.lock().next_replay(now) else { return Ok(false) };
         let before = position.before();
-        let page = match reader.next(before).await.map_err(Unread::behind(before))? {
-            Next::Page(page, _) => Some(page),
-            Next::AtEnd => None,
+        let page = match reader.next(before).await.map_err(Unread::behind(before)) {
+            Ok(Next::Page(page, _)) => Some(page),
+            Ok(Next::AtEnd) => None,
+            Err(unread) if unread.is_passing() => return Err(unread),
+            Err(unread) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!("subscription `{}` cannot give a parked event again: {}", named.name, unread.why());
+                }
+                named.state.lock().put_off_replay(position, clock::now());
+                continue;
+            }
         };
         let row = page.as_ref().map_or(0, |page| page.rows().rows_through(before));
         let found = page.as_ref().and_then(|page| page.rows().row(row)).filter(|event| event.position() == position);

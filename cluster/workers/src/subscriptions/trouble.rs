@@ -29,6 +29,11 @@ impl Unread {
         move |error| Self { behind, error: Arc::new(error) }
     }
 
+    /// What the read said.
+    pub(super) fn why(&self) -> &NodeError {
+        &self.error
+    }
+
     /// It says nothing of the events: the node stops, or another one is to be asked.
     pub(super) fn is_passing(&self) -> bool {
         matches!(*self.error, NodeError::Draining | NodeError::NotLeader { .. })

@@ -1,6 +1,6 @@
 //! Which event goes to whom: reading on, going back to what waits, replays.
 
-use super::{Durable, Entry, Offer, PAUSE_FIRST_US, State, Stream, WINDOW};
+use super::{Durable, Entry, Offer, PAUSE_FIRST_US, PAUSE_MAX_US, State, Stream, WINDOW};
 use crate::subscribe::cursor::Cursor;
 use strandline_event::{Micros, Position};
 
@@ -168,6 +168,14 @@ impl Durable {
         let is_due = |entry: &Entry| matches!(entry.state, State::Waiting { from } if from <= now);
         let mut parked = self.parked.iter();
         parked.find(|(_, parked)| parked.replay.as_ref().is_some_and(is_due)).map(|(position, _)| *position)
+    }
+
+    /// The event of [`next_replay`](Self::next_replay) cannot be read now: it is looked for again later, others are meanwhile. That is no attempt.
+    pub fn put_off_replay(&mut self, position: Position, now: Micros) {
+        let replay = self.parked.get_mut(&position).and_then(|parked| parked.replay.as_mut());
+        if let Some(entry) = replay.filter(|entry| matches!(entry.state, State::Waiting { .. })) {
+            entry.state = State::Waiting { from: now.plus_us(PAUSE_MAX_US) };
+        }
     }
 
     /// The event of [`next_replay`](Self::next_replay) was read; `None`: it is there no more.

@@ -358,6 +358,24 @@ fn who_goes_since_nothing_can_be_read_has_not_failed_and_its_words_still_hold() 
 }
 
 #[test]
+fn a_replay_that_cannot_be_read_is_put_off_and_others_are_given_meanwhile() {
+    let mut world = World::new(3);
+    world.events = vec![1, 2];
+    world.join();
+    world.run();
+    assert!((1..=2).all(|n| world.durable.park(at(n), "no", world.now)));
+    assert_eq!(world.durable.replay(None, world.now), 2);
+    assert_eq!(world.durable.next_replay(world.now), Some(at(1)));
+    world.durable.put_off_replay(at(1), world.now);
+    assert_eq!(world.durable.next_replay(world.now), Some(at(2)));
+    assert!(world.durable.parked().all(|(_, parked)| parked.is_replayed() && parked.attempts == 1));
+    world.durable.put_off_replay(at(2), world.now);
+    assert_eq!(world.durable.next_replay(world.now), None);
+    assert_eq!(world.durable.next_moment(), Some(world.now.plus_us(30 * SECOND)));
+    assert_eq!(world.durable.next_replay(world.now.plus_us(30 * SECOND)), Some(at(1)));
+}
+
+#[test]
 fn what_is_remembered_and_held_is_bounded() {
     let mut world = World::new(5);
     let first = world.join();
