@@ -8,7 +8,6 @@ use crate::data_dir::{DataDirError, at, create_own, make_own_folder, own_file, p
 use crate::fatal::EndOnPanic;
 use crate::wiring::Alive;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -86,10 +85,10 @@ struct Written {
     path: PathBuf,
     file: Option<File>,
     bytes: u64,
-    /// What is known here: that of the file, and what could not be written.
+    /// What the file says.
     folded: Folded,
-    /// Numbers of subscriptions of which a write failed.
-    unwritten: BTreeSet<u32>,
+    /// The same with what could not be written, where a write failed.
+    ahead: Option<Folded>,
     poisoned: Option<String>,
     /// Of an encrypted store.
     keys: Option<Arc<StoreKeys>>,
@@ -156,8 +155,8 @@ impl SubscriptionFile {
         let path = folder.join("subscriptions");
         let opening = Opening::With(keys.map(|keys| &**keys));
         let (folded, bytes) = if path.exists() { load(&path, &opening)? } else { (Folded::default(), 0) };
-        let (unwritten, keys) = (BTreeSet::new(), keys.cloned());
-        let written = Written { path, file: None, bytes, folded: folded.clone(), unwritten, poisoned: None, keys };
+        let (file, ahead, poisoned, keys) = (None, None, None, keys.cloned());
+        let written = Written { path, file, bytes, folded: folded.clone(), ahead, poisoned, keys };
         let this = Self { pending: Mutex::default(), written: Mutex::new(written), alive: alive.clone() };
         Ok((Arc::new(this), folded))
     }
@@ -220,12 +219,22 @@ fn tell(waiting: Vec<oneshot::Sender<Outcome>>, outcome: &Outcome) {
 
 impl Written {
     fn write(&mut self, records: Vec<Record>) -> Result<(), SubscriptionFileError> {
-        let records = self.due(records);
-        if let Err(error) = self.put(&records) {
-            self.unwritten.extend(records.iter().map(Record::number));
+        let mut ahead = self.ahead.take();
+        let due = match &mut ahead {
+            None => records,
+            // as little as may be: what could not be written does not pile up
+            Some(ahead) => {
+                records.into_iter().for_each(|record| ahead.apply(record));
+                self.folded.changes_to(ahead)
+            }
+        };
+        if let Err(error) = self.put(&due) {
+            let mut known = ahead.unwrap_or_else(|| self.folded.clone());
+            due.into_iter().for_each(|record| known.apply(record));
+            self.ahead = Some(known);
             return Err(error);
         }
-        self.unwritten.clear();
+        due.into_iter().for_each(|record| self.folded.apply(record));
         if self.bytes > REWRITE_FROM_BYTES
             && let Err(error) = self.rewrite()
         {
@@ -235,26 +244,10 @@ impl Written {
         Ok(())
     }
 
-    /// Takes in what happened, and gives what is to be written: of a subscription of which a write failed all that there is, so that nothing is missing
-    /// and nothing piles up.
-    fn due(&mut self, records: Vec<Record>) -> Vec<Record> {
-        let mut due = Vec::with_capacity(records.len());
-        for record in records {
-            if !self.unwritten.contains(&record.number()) {
-                due.push(record.clone());
-            }
-            self.folded.apply(record);
-        }
-        for number in &self.unwritten {
-            match self.folded.all.iter().find(|(_, kept)| kept.number == *number) {
-                Some((name, kept)) => due.extend(kept.records(name)),
-                None => due.push(Record::Deleted(*number)),
-            }
-        }
-        due
-    }
-
     fn put(&mut self, records: &[Record]) -> Result<(), SubscriptionFileError> {
+        if records.is_empty() {
+            return Ok(());
+        }
         if let Some(why) = &self.poisoned {
             return Err(SubscriptionFileError::Poisoned { path: self.path.clone(), why: why.clone() });
         }
@@ -542,9 +535,8 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         fs::copy(&aside, &path).unwrap();
         assert!(say(Vec::new()));
-        let known = file.written.lock().folded.clone();
         let found = written(folder.path()).folded;
-        assert_eq!(found, known);
+        assert_eq!(found, file.written.lock().folded);
         assert_eq!((found.all["a"].done, found.all["a"].parked.len()), (at_us(7), 1));
         assert!(found.all.keys().eq(["a", "c", "new"]));
         let length = fs::metadata(&path).unwrap().len();

@@ -4,7 +4,7 @@
 
 use super::durable::{Mode, Settings};
 use crate::read::Filter;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use strandline_event::{EventId, Micros, Position};
 
 const CREATED: u8 = 1;
@@ -102,7 +102,45 @@ impl Folded {
     }
 }
 
+impl Folded {
+    /// The records that make `next` of it. Where only the first ones come to be, nothing is missing that was there.
+    #[must_use]
+    pub fn changes_to(&self, next: &Self) -> Vec<Record> {
+        let before: BTreeMap<u32, &Kept> = self.all.values().map(|kept| (kept.number, kept)).collect();
+        let left: BTreeSet<u32> = next.all.values().map(|kept| kept.number).collect();
+        let gone = before.keys().filter(|number| !left.contains(number));
+        let mut changes: Vec<Record> = gone.map(|number| Record::Deleted(*number)).collect();
+        for (name, kept) in &next.all {
+            match before.get(&kept.number) {
+                Some(before) => {
+                    let all = before.changes_to(kept).into_iter();
+                    changes.extend(all.map(|change| Record::Changed(kept.number, change)));
+                }
+                None => changes.extend(kept.records(name)),
+            }
+        }
+        changes
+    }
+}
+
 impl Kept {
+    /// What is parked comes before the place that passes it.
+    fn changes_to(&self, next: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (position, parked) in &next.parked {
+            if self.parked.get(position) != Some(parked) {
+                let (at, attempts, reason) = parked.clone();
+                changes.push(Change::Parked { position: *position, at, attempts, reason });
+            }
+        }
+        if self.done != next.done {
+            changes.push(Change::Moved(next.done));
+        }
+        let unparked = self.parked.keys().filter(|position| !next.parked.contains_key(position));
+        changes.extend(unparked.map(|position| Change::Unparked(*position)));
+        changes
+    }
+
     /// The fewest records that say the same.
     pub fn records(&self, name: &str) -> impl Iterator<Item = Record> {
         let Self { number, at, settings, done, parked } = self.clone();
@@ -115,14 +153,6 @@ impl Kept {
 }
 
 impl Record {
-    /// The number of its subscription.
-    #[must_use]
-    pub const fn number(&self) -> u32 {
-        match self {
-            Self::Created { number, .. } | Self::Changed(number, _) | Self::Deleted(number) => *number,
-        }
-    }
-
     /// Appends it to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (kind, number) = match self {

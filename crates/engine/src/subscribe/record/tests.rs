@@ -46,6 +46,37 @@ fn records_of_version_1_are_these_bytes() {
 }
 
 #[test]
+fn changes_make_the_one_of_the_other_and_none_of_the_first_alone_loses_an_event() {
+    let created = |number: u32, name: &str| {
+        let (name, at, after) = (name.to_owned(), Micros(1), Position::START);
+        Record::Created { number, name, at, after, settings: settings() }
+    };
+    let parked = |us, reason: &str| {
+        let (position, reason) = (at(us, 1), reason.to_owned());
+        Record::Changed(0, Change::Parked { position, at: Micros(9), attempts: 3, reason })
+    };
+    let mut before = Folded::default();
+    [created(0, "a"), created(1, "b"), parked(3, "late"), parked(4, "no")].into_iter().for_each(|r| before.apply(r));
+    let mut next = before.clone();
+    let moved = |us| Record::Changed(0, Change::Moved(at(us, 1)));
+    let unparked = Record::Changed(0, Change::Unparked(at(3, 1)));
+    let said = [moved(5), parked(7, "new"), unparked.clone(), moved(8), parked(4, "again"), Record::Deleted(1)];
+    said.into_iter().chain([created(2, "b"), created(3, "c")]).for_each(|record| next.apply(record));
+    let changes = before.changes_to(&next);
+    let wanted = [Record::Deleted(1), parked(4, "again"), parked(7, "new"), moved(8), unparked];
+    assert_eq!(changes[..5], wanted, "what is parked comes before the place that passes it");
+    assert_eq!(changes[5..], [created(2, "b"), created(3, "c")]);
+    for count in 0..=changes.len() {
+        let mut made = before.clone();
+        changes[..count].iter().cloned().for_each(|record| made.apply(record));
+        let of = &made.all["a"];
+        assert!(of.done < at(7, 1) || of.parked.contains_key(&at(7, 1)), "after {count}");
+        assert_eq!(made == next, count == changes.len());
+    }
+    assert!(next.changes_to(&next).is_empty());
+}
+
+#[test]
 fn the_fewest_records_say_the_same() {
     let mut folded = Folded::default();
     for record in samples().into_iter().take(3) {
