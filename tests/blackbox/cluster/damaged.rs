@@ -1,8 +1,10 @@
-//! The log of a member is damaged while its node is stopped: that replica takes no part any more, and a new member takes its place.
+//! The log of a member is damaged while its node is stopped: that replica takes no part any more, and a new member takes its place. What needs all logs
+//! says so there.
 
+use super::named::status;
 use super::nodes::Nodes;
 use super::{KEYS, everything_is_there, goes_on, under_load};
-use crate::harness::seed;
+use crate::harness::{Sse, seed};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -63,4 +65,26 @@ fn a_replica_whose_log_was_cut_or_rots_takes_no_part_and_a_new_member_takes_its_
     });
     everything_is_there(&nodes, &mut writers);
     nodes.stop_all();
+}
+
+#[test]
+fn a_named_subscription_does_not_pass_over_a_log_that_does_not_open() {
+    let mut nodes = Nodes::new(1, &format!("{KEYS}{NOT_MOVED}"), &[]);
+    nodes.until("it is made", |nodes| nodes.http(1).post("subscriptions/s", &json!({})).status < 300);
+    let event = |n: u64| json!({ "events": [{ "event_type": "E", "data": { "writer": n } }] });
+    nodes.until("it is taken", |nodes| nodes.http(1).post("streams/Call/a", &event(0)).status == 201);
+    for n in 1..20 {
+        nodes.http(1).post("streams/Call/a", &event(n)).expect(201);
+    }
+    let before = status(&nodes, 1);
+    nodes.stop(1);
+    damage(&nodes, 1, false);
+    nodes.start(1);
+    nodes.until("it keeps them", |nodes| status(nodes, 1)["position"].is_string());
+    let (events, end) = Sse::open(&nodes.http(1), "subscriptions/s/events?idle_s=0", None).rest();
+    assert_eq!((events.len(), end.as_deref()), (0, Some("unavailable")));
+    let after = status(&nodes, 1);
+    assert_eq!((&after["position"], &after["last_error"]["code"]), (&before["position"], &json!("unavailable")));
+    assert!(after["last_error"]["error"].as_str().unwrap().contains("Call"), "{after}");
+    nodes.kill(1);
 }
