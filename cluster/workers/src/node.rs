@@ -421,7 +421,8 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     if missing > 0 {
         return Err(StartError::Descriptors { logs, limit, missing });
     }
-    let open = |(name, store): (String, Judged)| store.open().map_err(|error| store_error(&name, error));
+    let open =
+        |(name, store): (String, Judged)| store.at(clock::now()).open().map_err(|error| store_error(&name, error));
     let stores = judged.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
     Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects, made })
 }

@@ -251,6 +251,8 @@ impl LogFactory {
 /// Wires one store.
 pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -> Result<StoreParts, StartError> {
     let store = opened.store;
+    // a job may be long: its version is of the moment of its commit
+    store.durable().take_moments_of(crate::clock::now);
     if let Some(subjects) = &shared.subjects {
         store.set_subjects(Arc::clone(&subjects.keys));
     }

@@ -39,7 +39,7 @@ pub struct Folded {
 pub struct PastVersion {
     /// Its number.
     pub version: u64,
-    /// When it was made.
+    /// When it was committed.
     pub committed_at: Micros,
     /// Of each log: everything up to this index was in data files, and the moment of the last event of it.
     pub logs: BTreeMap<LogKey, (LogIndex, Micros)>,
@@ -108,7 +108,7 @@ impl DurableTier {
         }
     }
 
-    /// The first version that was not made before a moment, by bisection: moments of versions rise. At most the current one.
+    /// The first version that was not made before a moment, by bisection: moments of versions never fall. At most the current one.
     fn first_kept(&self, begin: u64, current: u64, before: Micros) -> Result<u64, ManifestError> {
         let (mut low, mut high) = (begin, current);
         while low < high {

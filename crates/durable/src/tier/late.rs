@@ -59,7 +59,7 @@ impl DurableTier {
     pub(super) fn claim_late_locked(&self, committer: &mut Committer, now: Micros) -> Result<(), CommitError> {
         let Some(late) = &committer.late else { return Ok(()) };
         let (shared, current) = (&self.inner.shared, self.pin());
-        let options = OpenOptions { now, ..late.options.clone() };
+        let options = OpenOptions { now: self.moment(now, &current), ..late.options.clone() };
         let mut next = raised(current.manifest().clone(), committer.current_crc32c, &late.config, &options);
         next.config_text.clone_from(&options.config_text);
         let (version, job_id, epoch) = (next.version, next.job_id, next.epoch);

@@ -141,7 +141,7 @@ impl DurableTier {
             config_text: String::new(),
             entropy,
             secret: 0,
-            now,
+            now: self.moment(now, &current),
             cache_bytes: 0,
             scratch: None,
         };

@@ -48,8 +48,8 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use strandline_event::Micros;
 use strandline_keys::StoreKeys;
 
@@ -99,6 +99,8 @@ struct Inner {
     warnings: Vec<String>,
     /// The process is about to end.
     abandoned: AtomicBool,
+    /// Tells the moments of versions; none: who commits does.
+    clock: OnceLock<fn() -> Micros>,
 }
 
 /// A handle; cloning is one reference count.
@@ -116,7 +118,7 @@ pub struct ManifestSummary {
     pub epoch: u64,
     /// The job that made it.
     pub job_id: u128,
-    /// When.
+    /// When it was committed; never before the version before it.
     pub committed_at: Micros,
     /// Data files.
     pub files: u64,
@@ -291,6 +293,19 @@ impl DurableTier {
     /// From now on jobs count their open files here: one count for all stores of a node. Call it before the first job.
     pub fn share_open_files(&self, open_files: Arc<OpenFiles>) {
         self.inner.open_files.store(open_files);
+    }
+
+    /// From now on a version is of the moment that this clock tells right before it is made. Without one it is of the moment that its
+    /// maker gives, which for a job may be long before. The first one that is given stays.
+    pub fn take_moments_of(&self, clock: fn() -> Micros) {
+        self.inner.clock.get_or_init(|| clock);
+    }
+
+    /// The moment of a version that is made now, right upon `current`; `given`: what its maker says. It is never before that of
+    /// `current`, whoever made that one, by whichever clock.
+    pub(super) fn moment(&self, given: Micros, current: &Snapshot) -> Micros {
+        let now = self.inner.clock.get().map_or(given, |clock| given.max(clock()));
+        now.max(current.committed_at())
     }
 
     /// Where a file is on disk now; `None`: the store is not a local folder, or the file is gone.

@@ -17,8 +17,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use strandline_deql::StoreConfig;
 use strandline_event::{ErrorKind, Micros, hash};
 use strandline_keys::KeyError;
@@ -260,6 +260,7 @@ impl DurableTier {
                 delta,
                 warnings,
                 abandoned: AtomicBool::new(false),
+                clock: OnceLock::new(),
             }),
         };
         tier.follow();
@@ -322,6 +323,7 @@ impl DurableTier {
             delta,
             warnings: Vec::new(),
             abandoned: AtomicBool::new(false),
+            clock: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -505,7 +507,8 @@ pub(super) fn raised(current: Manifest, crc: u32, config: &StoreConfig, options:
         epoch: current.epoch + 1,
         owner: options.writer.clone(),
         job_id: options.entropy,
-        committed_at: options.now,
+        // the owner before may have had another clock
+        committed_at: options.now.max(current.committed_at),
         logs_open: config.wal.enabled,
         ..current
     }

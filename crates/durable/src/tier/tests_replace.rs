@@ -7,6 +7,7 @@ use crate::testing::*;
 use crate::{Replacement, RowFilter};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 
 const EVER: Micros = Micros(i64::MAX);
 
@@ -159,6 +160,40 @@ fn replaced_files_go_when_nobody_needs_them() {
     let next = job(9, 40, 50);
     tier.commit(&commit(&next, Vec::new(), &[])).unwrap();
     assert_eq!(tier.pin().manifest().replaced.iter().count(), 0);
+}
+
+#[test]
+fn a_version_is_of_the_moment_of_its_commit_however_long_its_job_took() {
+    static NOW: AtomicI64 = AtomicI64::new(START_US);
+    fn clock() -> Micros {
+        Micros(NOW.load(Ordering::SeqCst))
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(""));
+    let events = prepare(&tier, 4);
+    tier.take_moments_of(clock);
+    let merge = merged(&tier, 50, &tier.pin().files()[..2], &events[..200]).unwrap();
+    // beside the merge, which takes an hour, another job begins and ends
+    let (later, end) = (Micros(START_US + 60_000_000), Micros(START_US + 3_600_000_000));
+    NOW.store(later.0, Ordering::SeqCst);
+    tier.commit(&commit(&job(9, 40, 50), Vec::new(), &[])).unwrap();
+    assert_eq!(tier.pin().committed_at(), later);
+    NOW.store(end.0, Ordering::SeqCst);
+    assert_eq!(tier.replace(&merge).unwrap().committed_at(), end);
+    tier.sweep(end).unwrap();
+    assert_eq!(names(dir.path(), ".old"), 2, "readers of other processes have them for the whole grace period");
+    tier.sweep(end.plus_us(1)).unwrap();
+    assert_eq!(names(dir.path(), ".old"), 0);
+
+    // the clock of the system is set back, then another one's is behind: moments of versions never fall
+    NOW.store(START_US, Ordering::SeqCst);
+    let text = Update::Config("CREATE EVENTSTORE t".to_owned());
+    assert_eq!(tier.update(&text, 60, Micros(START_US)).unwrap().committed_at(), end);
+    drop(tier);
+    let tier = open(dir.path(), &config(""));
+    assert_eq!(tier.pin().committed_at(), end);
+    let moments = tier.history(100).unwrap().into_iter().map(|version| version.committed_at);
+    assert!(moments.is_sorted_by(|newer, older| newer >= older));
 }
 
 #[test]

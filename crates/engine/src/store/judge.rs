@@ -78,6 +78,13 @@ impl Judged {
         self.facts.snapshot.is_none()
     }
 
+    /// It is opened now, and not when it was judged: its claim is of this moment.
+    #[must_use]
+    pub fn at(mut self, now: Micros) -> Self {
+        self.options.now = now;
+        self
+    }
+
     /// Logs on disk that it has.
     #[must_use]
     pub fn logs(&self) -> usize {

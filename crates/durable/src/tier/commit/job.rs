@@ -14,7 +14,7 @@ use strandline_event::{LogIndex, LogKey, Micros, Seq};
 pub struct Commit {
     /// The job.
     pub job_id: u128,
-    /// Now.
+    /// Not after now: the version is of the moment at which it is made, where the tier has a clock.
     pub at: Micros,
     /// The log.
     pub log: LogKey,

@@ -1,7 +1,7 @@
 //! Commits: the next version, created if absent. What was not committed is nobody's.
 //!
 //! Invariants: an owner of an older epoch cannot commit; a change that is found committed is a success, whoever asks; a
-//! version is made from the one before it and nothing else. Each kind of change has a module of its own. Outcomes that nobody
+//! version is made from the one before it and nothing else; moments of versions never fall. Each kind of change has a module of its own. Outcomes that nobody
 //! knows: `settle.rs`.
 
 mod error;
@@ -93,7 +93,8 @@ impl DurableTier {
             let mut next = current.manifest.clone();
             next.version += 1;
             next.previous_crc32c = Some(committer.current_crc32c);
-            (next.job_id, next.committed_at) = (job_id, at);
+            // a job says when it began: what it replaces is read until now
+            (next.job_id, next.committed_at) = (job_id, self.moment(at, &current));
             self.inner.gone.take_out_of(&mut next.replaced);
             change.apply(self, &current, &mut next)?;
             manifest::seal(&*self.inner.shared.manifests, &mut next)?;

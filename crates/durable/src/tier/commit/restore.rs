@@ -17,7 +17,7 @@ use strandline_event::Micros;
 pub struct Restore {
     /// The job.
     pub job_id: u128,
-    /// Now.
+    /// Not after now: the version is of the moment at which it is made, where the tier has a clock.
     pub at: Micros,
     /// Tombstones of a pinned version. Not empty.
     pub tombstones: Vec<Tombstone>,

@@ -26,7 +26,7 @@ pub enum DeleteMode {
 pub struct Retirement {
     /// The job.
     pub job_id: u128,
-    /// Now.
+    /// Not after now: the version is of the moment at which it is made, where the tier has a clock.
     pub at: Micros,
     /// The log of all files.
     pub log: LogKey,
