@@ -123,6 +123,7 @@ def test_an_argument_of_a_wrong_type_is_told_by_what_it_should_be(store: Store) 
         (lambda: store.head("Order", number), "give a text"),
         (lambda: store.read("Order", "typed", limit=text), "limit='10' is a str: give a whole number"),
         (lambda: store.read("Order", "typed", from_seq=text), "from_seq"),
+        (lambda: store.read("Order", "typed", as_of=text), "as_of='10' is a str: give a version of the manifest, or"),
         (lambda: store.read_all(page_size=text), "page_size"),
         (lambda: store.read_all(occurred_from=text), "occurred_from='10' is a str: give a datetime"),
         (lambda: NewEvent("E", occurred_at=text), "occurred_at"),

@@ -254,6 +254,12 @@ def test_operators_see_what_moves(client: Client) -> None:
     ended = store.admin.compact("Moved", wait=True).ended
     assert [(job.kind, job.error, job.end is not None and job.end.rows) for job in ended] == [("compact", None, 10)]
     assert sum(file.rows for file in store.admin.files() if file.stream_type == "Moved") == 10
+    by_now = store.read("Moved", "m", as_of=datetime.now(UTC))
+    assert [event.seq for event in by_now] == list(range(1, 11))
+    with pytest.raises(NotFound, match="the oldest one that is kept was committed at"):
+        list(store.read("Moved", "m", as_of=datetime(2001, 1, 1, tzinfo=UTC)))
+    with pytest.raises(ValueError, match="has no time zone"):
+        store.read("Moved", "m", as_of=datetime(2001, 1, 1))  # noqa: DTZ001
     tiers = store.admin.tiers()
     assert tiers.durable.events >= 10 and tiers.wal is not None and tiers.inmemory is not None
     store.admin.pause()

@@ -32,6 +32,14 @@ pub(crate) fn moment(text: &str) -> Result<String, String> {
         .ok_or_else(|| "give a moment (RFC 3339) such as 2026-11-23T10:00:00Z".to_owned())
 }
 
+/// A version of the manifest, or a moment as the server writes it.
+pub(crate) fn as_of(text: &str) -> Result<String, String> {
+    let version = number(text).map(|version| version.to_string());
+    version
+        .or_else(|_| moment(text))
+        .map_err(|_| "give a version of the manifest, or a moment (RFC 3339) such as 2026-11-23T10:00:00Z".to_owned())
+}
+
 /// Where to listen.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
@@ -142,6 +150,15 @@ mod tests {
             assert_eq!(whole::<u8>(1..=7)(wrong), Err("give a whole number from 1 to 7".to_owned()), "{wrong}");
         }
         assert!(whole::<u64>(1..=7)("8").is_err() && whole::<u8>(1..=300)("299").is_err());
+    }
+
+    #[test]
+    fn as_of_is_a_version_or_a_moment() {
+        assert_eq!(as_of("12"), Ok("12".to_owned()));
+        assert_eq!(as_of("2026-11-23T11:00:00+01:00"), Ok("2026-11-23T10:00:00Z".to_owned()));
+        for wrong in ["", "-1", "yesterday", "2026-11-23"] {
+            assert!(as_of(wrong).unwrap_err().starts_with("give a version of the manifest, or a moment"), "{wrong}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use strandline_engine::append::{AppendRequest, FilesCommitted, FilesFailed, Look
 use strandline_engine::compact::{
     CompactError, JobOutcome, MergeOutcome, MergePlan, Partition, Plan, Progress, Trigger,
 };
-use strandline_engine::read::{Filter, GlobalRead, Order, Scan};
+use strandline_engine::read::{AsOf, Filter, GlobalRead, Order, Scan};
 use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::Store;
@@ -183,8 +183,8 @@ pub struct StreamQuery {
     pub limit: usize,
     /// Direction; none: rising, and the events of the page in the store's `read.default_order`.
     pub order: Option<Order>,
-    /// The manifest version that it is read as of, from files alone; none: as of now.
-    pub as_of: Option<u64>,
+    /// As of what it is read, from files alone; none: as of now.
+    pub as_of: Option<AsOf>,
 }
 
 /// Read the events of a former append again.

@@ -139,7 +139,7 @@ impl ReadRequest for ReadStream {
         };
         let answer = || match (&self.scope, q.as_of) {
             (Some(scope), _) => self.store.read_stream_for(scope, &read),
-            (None, Some(version)) => self.store.read_stream_as_of(&read, version),
+            (None, Some(as_of)) => self.store.read_stream_as_of(&read, as_of),
             (None, None) => self.store.read_stream(&read),
         };
         permitted(&self.answers, answer, |page| page.bytes())

@@ -14,6 +14,13 @@ def whole(**given: object) -> None:
             raise _said(name, value, "a whole number")
 
 
+def as_of(value: object) -> None:
+    """A version of the manifest, a moment, or None."""
+    if value is not None and (not isinstance(value, int | datetime) or isinstance(value, bool)):
+        wanted = "a version of the manifest, or a datetime with a time zone"
+        raise _said("as_of", value, wanted)
+
+
 def moment(**given: object) -> None:
     """Moments, or None."""
     for name, value in given.items():

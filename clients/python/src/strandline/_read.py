@@ -59,7 +59,7 @@ class StreamWish:
     to_seq: int | None
     limit: int | None
     order: Order
-    as_of: int | None
+    as_of: int | datetime | None
     allow_holes: bool
     page_size: int | None
 
@@ -76,9 +76,11 @@ class StreamPlan:
 
     def __init__(self, state: StoreState, wish: StreamWish) -> None:
         """Nothing is read yet."""
-        _given.whole(from_seq=wish.from_seq, to_seq=wish.to_seq, as_of=wish.as_of, page_size=wish.page_size)
+        _given.whole(from_seq=wish.from_seq, to_seq=wish.to_seq, page_size=wish.page_size)
+        _given.as_of(wish.as_of)
         self._state, self._wish = state, wish
         self._from, self._to, self._left = wish.from_seq, wish.to_seq, _some(wish.limit)
+        self._as_of = _moment("as_of", wish.as_of) if isinstance(wish.as_of, datetime) else wish.as_of
         self._done = False
         self._check = Check(f"{wish.place[0]}/{wish.place[1]}", wish.order, wish.allow_holes)
 
@@ -115,7 +117,7 @@ class StreamPlan:
     def _ask(self, accept: str, page_size: int) -> Operation[Answer]:
         facts, wish = (yield from self._state.facts()), self._wish
         limit = min(n for n in (wish.page_size or page_size, self._left) if n is not None)
-        asked = query(from_seq=self._from, to_seq=self._to, limit=limit, order=wish.order, as_of=wish.as_of)
+        asked = query(from_seq=self._from, to_seq=self._to, limit=limit, order=wish.order, as_of=self._as_of)
         route = path("v1", "stores", facts.name, "streams", *wish.place)
         return (yield from ask(Request("GET", route, Repeat.SAFE, asked, {"accept": accept}), self._state.patience))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
@@ -195,11 +196,11 @@ class AsyncStore:
         to_seq: int | None = None,
         limit: int | None = None,
         order: Order = "asc",
-        as_of: int | None = None,
+        as_of: int | datetime | None = None,
         allow_holes: bool = False,
         page_size: int | None = None,
     ) -> AsyncStreamRead:
-        """A stream, or a part of it. `limit`: events in all; `as_of`: a version of the manifest."""
+        """A stream, or a part of it. `limit`: events in all; `as_of`: a version of the manifest, or a moment."""
         place = stream_type, stream_id
         wish = _read.StreamWish(place, from_seq, to_seq, limit, order, as_of, allow_holes, page_size)
         return AsyncStreamRead(self._client, _read.StreamPlan(self._state, wish))

@@ -21,7 +21,7 @@ use strandline_client::wire::read::{
 };
 use strandline_client::wire::subscribe::SubscribeWanted;
 use strandline_client::{Refused, Stay};
-use strandline_engine::read::{Filter, GlobalPage, GlobalRead, Order, PAGE_BYTES_MAX, StreamPage};
+use strandline_engine::read::{AsOf, Filter, GlobalPage, GlobalRead, Order, PAGE_BYTES_MAX, StreamPage};
 use strandline_event::{ErrorKind, EventRef, FieldNames, InvalidEvent, limits};
 use strandline_workers::permits::{BytePermit, Permitted};
 use strandline_workers::{NodeError, StreamQuery};
@@ -274,7 +274,7 @@ fn query(wanted: StreamWanted) -> StreamQuery {
         to_seq: wanted.to_seq,
         limit: wanted.limit as usize,
         order,
-        as_of: wanted.as_of,
+        as_of: wanted.as_of.map(AsOf::Version),
     }
 }
 

@@ -18,8 +18,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 use strandline_deql::Tier;
 use strandline_engine::append::Expected;
-use strandline_engine::read::{Order, StreamPage};
-use strandline_event::{ErrorKind, Field, Seq, limits};
+use strandline_engine::read::{AsOf, Order, StreamPage};
+use strandline_event::{ErrorKind, Field, Seq, limits, time};
 use strandline_workers::permits::Permitted;
 use strandline_workers::subscriptions::{Confirmation, ProjectionState};
 use strandline_workers::{StreamAppended, StreamQuery};
@@ -145,13 +145,24 @@ fn stream_query(query: &Query, stream_type: String, stream_id: String) -> ApiRes
     let to_seq = query.number("to_seq")?.map(Seq);
     let order = query.choice("order", &[("asc", Order::Asc), ("desc", Order::Desc)])?;
     let limit = page_limit(query)?;
-    let as_of = query.number("as_of")?;
+    let as_of = as_of(query)?;
     if let (Some(from), Some(to)) = (from_seq, to_seq)
         && from > to
     {
         return Err(ApiError::bad_request(format!("from_seq {from} is after to_seq {to}")));
     }
     Ok(StreamQuery { stream_type, stream_id, from_seq, to_seq, limit, order, as_of })
+}
+
+/// A version of the manifest, or a moment.
+fn as_of(query: &Query) -> ApiResult<Option<AsOf>> {
+    let Some(text) = query.text("as_of") else { return Ok(None) };
+    let version = text.parse().ok().map(AsOf::Version);
+    let wanted = version.or_else(|| time::parse_rfc3339(text).map(AsOf::At));
+    wanted.map(Some).ok_or_else(|| {
+        let hint = "write the version's number, or a moment like 2026-11-23T10:15:00Z, with + as %2B";
+        ApiError::bad_request(format!("`as_of={text}` is no version of the manifest and no RFC 3339 timestamp; {hint}"))
+    })
 }
 
 /// The `limit` of a page.

@@ -263,6 +263,19 @@ fn a_stream_is_read_as_of_a_version_until_that_is_folded_away() {
     }
     let before = server.get("streams/Call/c?as_of=1").error(404, "not_found");
     assert!(before["error"].as_str().unwrap().contains("version 1 of the manifest"), "it is there now: {before}");
+    let history = server.get("/admin/v1/stores/s/manifest").ok(200)["history"].clone();
+    let moment = |version: u64| {
+        let of = |told: &&Value| told["version"] == version;
+        history.as_array().unwrap().iter().find(of).unwrap()["committed_at"].as_str().unwrap().to_owned()
+    };
+    for (version, length) in versions.iter().zip(1..) {
+        let page = server.get(&format!("streams/Call/c?as_of={}", moment(*version))).ok(200);
+        assert_eq!(page["last_seq"], json!(length));
+    }
+    assert_eq!(server.get("streams/Call/c?as_of=9999-01-01T00:00:00Z").ok(200)["last_seq"], 2, "what is in files");
+    let early = server.get("streams/Call/c?as_of=2001-01-01T01:00:00%2B01:00").error(404, "not_found");
+    let told = early["error"].as_str().unwrap();
+    assert!(told.contains("2001-01-01T00:00:00Z") && told.contains(&moment(1)), "{told}");
     let far = server.get("streams/Call/c?as_of=1000").error(404, "not_found");
     assert!(far["error"].as_str().unwrap().contains("1000"), "{far}");
     assert_eq!(server.get("streams/Call/c").ok(200)["last_seq"], 3);

@@ -128,9 +128,10 @@ pub(crate) struct Read {
     /// Newest first, by seq
     #[arg(long)]
     pub(crate) desc: bool,
-    /// As of this version of the manifest: what was in data files then, and nothing else
-    #[arg(long, value_parser = crate::value::number)]
-    pub(crate) as_of: Option<u64>,
+    /// As of this version of the manifest, or of the newest one that was committed at or before this moment (RFC 3339): what
+    /// was in data files then, and nothing else
+    #[arg(long, value_name = "VERSION|TIME", value_parser = crate::value::as_of)]
+    pub(crate) as_of: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: ReadFormat,

@@ -36,7 +36,7 @@ fn page_path(client: &Client, o: &Read, from: Option<u64>, to: Option<u64>, limi
     for (name, seq) in [("from_seq", from), ("to_seq", to)] {
         path.extend(seq.map(|seq| format!("&{name}={}", encode(&seq.to_string()))));
     }
-    path.extend(o.as_of.map(|version| format!("&as_of={version}")));
+    path.extend(o.as_of.as_ref().map(|wanted| format!("&as_of={}", encode(wanted))));
     Ok(path)
 }
 

@@ -108,6 +108,43 @@ impl DurableTier {
         }
     }
 
+    /// Where logs stood in the newest version that was committed at or before a moment; `Err` in it: all that are kept are younger, the
+    /// oldest of them is of this moment.
+    ///
+    /// # Errors
+    /// A version that should be there cannot be read.
+    pub fn version_at(&self, at: Micros) -> Result<Result<PastVersion, Micros>, ManifestError> {
+        match self.look_for(at) {
+            // a fold went on meanwhile: it is an hour till the next one
+            Err(ManifestError::Objects(ObjectError::NotFound { .. })) => self.look_for(at),
+            found => found,
+        }
+    }
+
+    fn look_for(&self, at: Micros) -> Result<Result<PastVersion, Micros>, ManifestError> {
+        let current = self.pin();
+        if current.committed_at() <= at {
+            return Ok(Ok(past(current.manifest())));
+        }
+        let marks = checkpoint::marks(&*self.shared().manifests)?;
+        let (mut low, mut high) = (marks.last().map_or(1, |mark| mark.first), current.version());
+        let mut found = self.skeleton(low)?.manifest;
+        if found.committed_at > at {
+            return Ok(Err(found.committed_at));
+        }
+        // moments of versions never fall
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            let looked = self.skeleton(middle)?.manifest;
+            if looked.committed_at <= at {
+                (low, found) = (middle, looked);
+            } else {
+                high = middle;
+            }
+        }
+        Ok(Ok(past(&found)))
+    }
+
     /// The first version that was not made before a moment, by bisection: moments of versions never fall. At most the current one.
     fn first_kept(&self, begin: u64, current: u64, before: Micros) -> Result<u64, ManifestError> {
         let (mut low, mut high) = (begin, current);

@@ -60,6 +60,29 @@ fn old_versions_go_and_the_chain_begins_at_the_checkpoint() {
 }
 
 #[test]
+fn a_version_is_found_by_a_moment_until_it_is_folded_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(""));
+    thirty_days(&tier);
+    // several of one moment: the newest of them
+    for more in 1..=2_u32 {
+        let text = Update::Config(format!("CREATE EVENTSTORE t -- {more} more"));
+        tier.update(&text, u128::from(more), day(30)).unwrap();
+    }
+    let at = |moment: Micros| tier.version_at(moment).unwrap().map(|past| past.version);
+    assert_eq!((at(day(0)), at(day(0).plus_us(-1))), (Ok(1), Err(day(0))));
+    for n in 1..30 {
+        assert_eq!((at(day(n)), at(day(n).plus_us(1)), at(day(n).plus_us(-1))), (Ok(n + 1), Ok(n + 1), Ok(n)), "{n}");
+    }
+    assert_eq!((at(day(30).plus_us(-1)), at(day(30)), at(Micros(i64::MAX))), (Ok(30), Ok(33), Ok(33)));
+    tier.fold(day(20)).unwrap();
+    assert_eq!((at(day(19)), at(day(20)), at(day(30))), (Err(day(20)), Ok(21), Ok(33)));
+    let (data, manifests) = folders(dir.path());
+    let reader = DurableTier::open_read_only_with(data, manifests, &config("")).unwrap();
+    assert_eq!(reader.version_at(day(25)).unwrap().map(|past| past.version), Ok(26));
+}
+
+#[test]
 fn who_is_not_the_owner_folds_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path(), &config(""));

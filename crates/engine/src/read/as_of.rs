@@ -7,18 +7,27 @@
 use super::stream::{Manner, StreamRead};
 use super::{ReadError, ReadStats, StreamPage};
 use crate::store::Store;
-use strandline_durable::EndAt;
+use strandline_durable::{EndAt, PastVersion};
 use strandline_event::{Micros, Seq};
 
+/// As of what a stream is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AsOf {
+    /// A version of the manifest.
+    Version(u64),
+    /// The newest version that was committed at or before a moment.
+    At(Micros),
+}
+
 impl Store {
-    /// As [`read_stream`](Self::read_stream) from files alone, as of a manifest version.
+    /// As [`read_stream`](Self::read_stream) from files alone, as of a manifest version, or a moment.
     ///
     /// # Errors
-    /// [`ReadError`]; `NoVersion` where it was folded away, or there never was one of this number.
-    pub fn read_stream_as_of(&self, read: &StreamRead<'_>, version: u64) -> Result<StreamPage, ReadError> {
-        let found = self.durable().past_version(version).map_err(ReadError::Version)?;
-        let newest = || self.durable().pin().version();
-        let past = found.ok_or_else(|| ReadError::NoVersion { version, newest: newest() })?;
+    /// [`ReadError`]; `NoVersion` where it was folded away, or there never was one of this number; `NoVersionAt` where all that are kept are
+    /// younger.
+    pub fn read_stream_as_of(&self, read: &StreamRead<'_>, as_of: AsOf) -> Result<StreamPage, ReadError> {
+        let past = self.past(as_of)?;
+        let version = past.version;
         let log = self.owner_of(read.stream_type, read.stream_id);
         let through = past.logs.get(&log).map_or(Micros::MIN, |(_, last_ingested_at)| *last_ingested_at);
         // pinned before the stream is read: what retention takes out between is taken out of both
@@ -39,5 +48,18 @@ impl Store {
             format!("whether seq {first} to {last}, which retention removed since, were there in version {version} is not known any more")
         }));
         Ok(page)
+    }
+
+    fn past(&self, as_of: AsOf) -> Result<PastVersion, ReadError> {
+        match as_of {
+            AsOf::Version(version) => {
+                let found = self.durable().past_version(version).map_err(ReadError::Version)?;
+                found.ok_or_else(|| ReadError::NoVersion { version, newest: self.durable().pin().version() })
+            }
+            AsOf::At(at) => {
+                let found = self.durable().version_at(at).map_err(ReadError::Version)?;
+                found.map_err(|oldest| ReadError::NoVersionAt { at, oldest })
+            }
+        }
     }
 }

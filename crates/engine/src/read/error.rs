@@ -4,7 +4,7 @@ use super::source::Doubled;
 use crate::append::SettledError;
 use crate::subjects::SubjectFileError;
 use strandline_event::stamped::PayloadError;
-use strandline_event::{ErrorKind, LogIndex, LogKey};
+use strandline_event::{ErrorKind, LogIndex, LogKey, Micros};
 
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,17 @@ pub enum ReadError {
         /// The newest one.
         newest: u64,
     },
+    /// All versions of the manifest that are kept are younger.
+    #[error(
+        "no version of the manifest that was committed at or before {at} is there: the store is younger, or it was folded away \
+         (versions are kept for 30 days); the oldest one that is kept was committed at {oldest}"
+    )]
+    NoVersionAt {
+        /// The moment that was asked for.
+        at: Micros,
+        /// That of the oldest version.
+        oldest: Micros,
+    },
     /// An older version of the manifest cannot be read.
     #[error(transparent)]
     Version(strandline_durable::ManifestError),
@@ -94,7 +105,7 @@ impl ReadError {
                 strandline_wal::ReadError::Trimmed { .. } => ErrorKind::Unavailable,
                 strandline_wal::ReadError::Io(_) => ErrorKind::Io,
             },
-            Self::NoVersion { .. } => ErrorKind::NotFound,
+            Self::NoVersion { .. } | Self::NoVersionAt { .. } => ErrorKind::NotFound,
             Self::Files(error) => error.kind(),
             Self::Version(error) => error.kind(),
             Self::Settled(_) => ErrorKind::Io,

@@ -22,6 +22,7 @@ mod stream;
 mod tiers;
 mod verdict;
 
+pub use as_of::AsOf;
 pub use budget::PAGE_BYTES_MAX;
 pub use by_id::FoundEvent;
 pub use error::ReadError;

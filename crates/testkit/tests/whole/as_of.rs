@@ -6,8 +6,8 @@
 use crate::common::{load, local};
 use strandline_deql::Tier;
 use strandline_engine::compact::Trigger;
-use strandline_engine::read::{Order, ReadError, StreamPage, StreamRead};
-use strandline_event::{ErrorKind, LogKey, Seq};
+use strandline_engine::read::{AsOf, Order, ReadError, StreamPage, StreamRead};
+use strandline_event::{ErrorKind, LogKey, Micros, Seq};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 
@@ -16,7 +16,20 @@ const SIZES: &str = "compaction.target_file_mb = 1, compaction.max_file_mb = 2";
 fn read(store: &LocalStore, version: u64, from: u64, limit: usize, order: Order) -> Result<StreamPage, ReadError> {
     let (from_seq, order) = (Some(Seq(from)), Some(order));
     let read = StreamRead { stream_type: "T", stream_id: "s0", from_seq, to_seq: None, limit, order };
-    store.store().read_stream_as_of(&read, version)
+    store.store().read_stream_as_of(&read, AsOf::Version(version))
+}
+
+/// The length of the stream at a moment, or why that is not known.
+fn length_at(store: &LocalStore, at: Micros) -> Result<u64, ReadError> {
+    let read = StreamRead {
+        stream_type: "T",
+        stream_id: "s0",
+        from_seq: None,
+        to_seq: None,
+        limit: 100,
+        order: Some(Order::Asc),
+    };
+    store.store().read_stream_as_of(&read, AsOf::At(at)).map(|page| page.head.0)
 }
 
 fn version(store: &LocalStore) -> u64 {
@@ -101,4 +114,25 @@ fn a_store_without_a_log_shows_each_commit() {
         let known = rounds(&mut store, |_| {});
         survives_everything(store, known);
     }
+}
+
+#[test]
+fn a_moment_shows_what_had_been_compacted_by_then() {
+    let mut store = local(SIZES);
+    let (key, born) = (LogKey::single("T"), store.time.now());
+    let mut moments = Vec::new();
+    for round in 0..3 {
+        store.time.advance_us(3_600_000_000);
+        load(&mut store, "T", round * 21..(round + 1) * 21, 7);
+        store.compact(&key).unwrap();
+        moments.push((store.time.now(), (round as u64 + 1) * 3));
+    }
+    store.merge(Trigger::Hand).unwrap();
+    for (at, length) in moments.iter().copied() {
+        assert_eq!(length_at(&store, at).unwrap(), length);
+        assert_eq!(length_at(&store, at.plus_us(60_000_000)).unwrap(), length);
+    }
+    assert_eq!(length_at(&store, born).unwrap(), 0, "it was there, and had nothing in files");
+    let before = length_at(&store, born.plus_us(-1)).unwrap_err();
+    assert!(before.kind() == ErrorKind::NotFound && before.to_string().contains(&born.to_string()), "{before}");
 }
