@@ -1,6 +1,6 @@
 //! `--format` of the commands that look inside: the same for people and for programs.
 
-use crate::harness::{Store, run_command};
+use crate::harness::{Store, run, run_command};
 use serde_json::Value;
 
 #[test]
@@ -51,5 +51,17 @@ fn a_manifest_is_shown_as_json_or_as_tables() {
     for part in [version.as_str(), "compacted_through", "committed_at", "│ T "] {
         assert!(table.stdout.contains(part), "{part} is not in\n{}", table.stdout);
     }
+    assert!(!table.stdout.contains("--before"), "that is all of them");
+    // page by page, of the node and of the disk
+    let newest = manifest["version"].as_u64().unwrap();
+    let last = server.client(&["manifest", "show", "--limit", "1", "--format", "table"]);
+    assert!(last.stdout.contains(&format!("older ones: --before {newest}")), "{}", last.stdout);
+    let before = newest.to_string();
+    let page = ["manifest", "show", "--limit", "1", "--before", before.as_str()];
+    let older: Value = serde_json::from_str(&server.client(&page).stdout).unwrap();
+    assert_eq!(older["history"], Value::Array(vec![manifest["history"][1].clone()]));
     server.stop();
+    let config = store.config().to_string_lossy().into_owned();
+    let on_disk = run(&[&page[..], &["--config", config.as_str()]].concat());
+    assert_eq!(serde_json::from_str::<Value>(&on_disk.stdout).unwrap()["history"], older["history"], "{on_disk:?}");
 }

@@ -378,6 +378,9 @@ pub(crate) struct KeysUnwrap {
     pub(crate) store: Option<String>,
 }
 
+/// Versions that `manifest show` lists where nobody says how many; as many as a node does.
+pub(crate) const VERSIONS_DEFAULT: usize = 100;
+
 /// Options of `manifest show`.
 #[derive(Args, Debug)]
 pub(crate) struct ManifestShow {
@@ -387,6 +390,12 @@ pub(crate) struct ManifestShow {
     /// Look at the disk: the file of statements
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
+    /// Versions before this one; without it from the newest on
+    #[arg(long, value_name = "VERSION", value_parser = crate::value::number)]
+    pub(crate) before: Option<u64>,
+    /// At most so many versions
+    #[arg(long, default_value_t = VERSIONS_DEFAULT, value_parser = crate::value::whole::<usize>(1..=1000))]
+    pub(crate) limit: usize,
     /// How to print: everything as JSON, or versions and logs as tables
     #[arg(long, value_enum, default_value = "json")]
     pub(crate) format: CheckFormat,

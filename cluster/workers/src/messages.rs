@@ -257,7 +257,8 @@ pub(crate) struct ReadStatus {
 pub(crate) enum StatusPart {
     Tiers,
     Wal,
-    Manifest,
+    /// And of its versions those before this one, so many.
+    Manifest(Option<u64>, usize),
     Files,
     Waiting,
     Retention,

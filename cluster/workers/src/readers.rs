@@ -24,9 +24,6 @@ use strandline_engine::tenants::Visible;
 use strandline_engine::{retention, status};
 use tokio::sync::Semaphore;
 
-/// Manifest versions that a status shows.
-const HISTORY: usize = 100;
-
 /// Access to the pool. Cloning shares it.
 #[derive(Clone)]
 pub(crate) struct Readers {
@@ -249,7 +246,7 @@ impl ReadRequest for ReadStatus {
         Ok(match self.part {
             StatusPart::Tiers => StoreStatus::Tiers(status::tiers(&self.store)),
             StatusPart::Wal => StoreStatus::Wal(status::wal(&self.store)),
-            StatusPart::Manifest => StoreStatus::Manifest(status::manifest(&self.store, HISTORY)?),
+            StatusPart::Manifest(before, limit) => StoreStatus::Manifest(status::manifest(&self.store, before, limit)?),
             StatusPart::Files => StoreStatus::Files(status::files(&self.store)),
             StatusPart::Waiting => StoreStatus::Waiting(status::waiting(&self.store)),
             StatusPart::Retention => StoreStatus::Retention(retention::status(&self.store, crate::clock::now())),

@@ -51,12 +51,12 @@ impl StoreHandle {
         }
     }
 
-    /// The current manifest and its history.
+    /// The current manifest and its history: of the versions before `before` the newest ones, at most `limit`.
     ///
     /// # Errors
     /// `Overloaded`.
-    pub async fn manifest(&self) -> Result<ManifestStatus, NodeError> {
-        match self.status(StatusPart::Manifest).await? {
+    pub async fn manifest(&self, before: Option<u64>, limit: usize) -> Result<ManifestStatus, NodeError> {
+        match self.status(StatusPart::Manifest(before, limit)).await? {
             StoreStatus::Manifest(manifest) => Ok(manifest),
             _ => Err(NodeError::Defect),
         }

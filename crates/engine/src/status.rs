@@ -109,6 +109,8 @@ pub struct ManifestStatus {
     pub watermarks: Vec<(LogKey, LogIndex)>,
     /// Versions, newest first.
     pub history: Vec<ManifestSummary>,
+    /// Before which version the next page of them is; `None`: nothing older is there.
+    pub next_before: Option<u64>,
 }
 
 /// One data file.
@@ -196,12 +198,17 @@ pub fn wal(store: &Store) -> Vec<LogStatus> {
     store.logs().iter().map(log).collect()
 }
 
-/// The manifest and at most `history` older versions.
+/// The manifest and a page of its versions: of those before `before`, at most `limit`.
 ///
 /// # Errors
 /// What reading the versions says.
-pub fn manifest(store: &Store, history: usize) -> Result<ManifestStatus, strandline_durable::ManifestError> {
+pub fn manifest(
+    store: &Store,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<ManifestStatus, strandline_durable::ManifestError> {
     let snapshot = store.durable().pin();
+    let (history, next_before) = store.durable().history_page(before, limit)?;
     Ok(ManifestStatus {
         version: snapshot.version(),
         epoch: snapshot.epoch(),
@@ -211,7 +218,8 @@ pub fn manifest(store: &Store, history: usize) -> Result<ManifestStatus, strandl
         bytes: snapshot.bytes(),
         replaced: snapshot.manifest().replaced.iter().fold((0, 0), |(n, sum), file| (n + 1, sum + file.bytes)),
         watermarks: snapshot.logs().map(|(key, log)| (key.clone(), log.compacted_through)).collect(),
-        history: store.durable().history(history)?,
+        history,
+        next_before,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Numbers of a store for operators: tiers, log, manifest, files.
 
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::answer;
 use crate::http::call::Call;
@@ -10,6 +10,11 @@ use serde_json::{Map, Value, json};
 use strandline_deql::Location;
 use strandline_engine::status::{FileStatus, LogStatus, TierNumbers};
 use strandline_event::{Field, FieldNames, LogKey, Micros};
+
+/// Versions of the manifest that are listed at once, where nobody says how many.
+const VERSIONS_DEFAULT: usize = 100;
+/// And at most: each is read.
+const VERSIONS_MAX: usize = 1000;
 
 /// GET /admin/v1/stores/{store}/tiers
 pub(crate) async fn tiers(call: Call) -> ApiResult<HttpResponse> {
@@ -72,9 +77,15 @@ fn log(log: &LogStatus) -> Value {
 
 /// GET /admin/v1/stores/{store}/manifest
 pub(crate) async fn manifest(call: Call) -> ApiResult<HttpResponse> {
-    no_query(&call)?;
+    let query = call.query()?;
+    let (before, limit) = (query.number("before")?, query.number("limit")?.unwrap_or(VERSIONS_DEFAULT));
+    query.finish()?;
+    if !(1..=VERSIONS_MAX).contains(&limit) {
+        let refused = ApiError::bad_request(format!("`limit={limit}`: a page lists 1 to {VERSIONS_MAX} versions"));
+        return Err(refused.with("limit_versions", VERSIONS_MAX));
+    }
     let served = call.admin_store()?;
-    let m = served.store.manifest().await.map_err(|e| failure::answer(&e, served.names()))?;
+    let m = served.store.manifest(before, limit).await.map_err(|e| failure::answer(&e, served.names()))?;
     let watermark = |(key, through): &(LogKey, strandline_event::LogIndex)| json!({ "stream_type": &*key.stream_type, "bucket": key.bucket, "compacted_through": through.0 });
     let history: Vec<Value> = m
         .history
@@ -101,6 +112,7 @@ pub(crate) async fn manifest(call: Call) -> ApiResult<HttpResponse> {
         "replaced": { "files": m.replaced.0, "bytes": m.replaced.1 },
         "logs": m.watermarks.iter().map(watermark).collect::<Vec<_>>(),
         "history": history,
+        "next_before": m.next_before,
     })))
 }
 

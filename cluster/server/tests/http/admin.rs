@@ -330,6 +330,19 @@ fn tiers_log_and_manifest_are_told_as_they_are() {
         assert_eq!(history[0][same], manifest[same], "{same}");
     }
     assert_eq!((history[0]["job_id"].as_str().map(str::len), &history[1]["rows"]), (Some(32), &json!(0)), "{manifest}");
+    assert_eq!(manifest["next_before"], json!(null), "that is all of them");
+    let (mut listed, mut path) = (Vec::new(), "admin:manifest?limit=1".to_owned());
+    while listed.len() <= history.len() {
+        let page = server.get(&path).ok(200);
+        listed.extend(page["history"].as_array().unwrap().clone());
+        let Some(next) = page["next_before"].as_u64() else { break };
+        path = format!("admin:manifest?limit=1&before={next}");
+    }
+    assert_eq!(&listed, history, "page by page");
+    assert_eq!(server.get("admin:manifest?before=1").ok(200)["history"], json!([]));
+    for wrong in ["limit=0", "limit=1001", "limit=x", "before=-1", "after=1"] {
+        server.get(&format!("admin:manifest?{wrong}")).error(400, "bad_request");
+    }
 }
 
 #[test]

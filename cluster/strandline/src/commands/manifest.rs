@@ -2,7 +2,7 @@
 
 use super::keys::{failed, provider};
 use super::{offline, serve};
-use crate::cli::{CheckFormat, ManifestShow};
+use crate::cli::{CheckFormat, ManifestShow, VERSIONS_DEFAULT};
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::out;
@@ -11,13 +11,10 @@ use std::path::{Path, PathBuf};
 use strandline_deql::StoreConfig;
 use strandline_durable::DurableTier;
 
-/// Versions that are shown.
-const HISTORY: usize = 100;
-
 pub(crate) fn show(options: &ManifestShow) -> Result<(), Failure> {
     let json = if options.config.is_none() && options.data_dir.is_none() {
         let client = Client::new(&options.on)?;
-        client.get(&client.admin_path(&["manifest"])?)?.json()
+        client.get(&path(&client, options)?)?.json()
     } else {
         let data_dir = options.data_dir.clone().unwrap_or_else(|| PathBuf::from("strandline-data"));
         on_disk(options, &serve::absolute(&data_dir)?)?
@@ -31,6 +28,15 @@ pub(crate) fn show(options: &ManifestShow) -> Result<(), Failure> {
     }
 }
 
+/// What nobody has asked for is not sent: an older node has one page only.
+fn path(client: &Client, options: &ManifestShow) -> Result<String, Failure> {
+    let limit = (options.limit != VERSIONS_DEFAULT).then(|| format!("limit={}", options.limit));
+    let before = options.before.map(|version| format!("before={version}"));
+    let asked: Vec<String> = before.into_iter().chain(limit).collect();
+    let path = client.admin_path(&["manifest"])?;
+    Ok(if asked.is_empty() { path } else { format!("{path}?{}", asked.join("&")) })
+}
+
 /// Its logs and its versions, the newest first. Of its files `strandline files` says more.
 fn tables(manifest: &Value) -> String {
     let rows = |key: &str| manifest[key].as_array().cloned().unwrap_or_default();
@@ -41,14 +47,19 @@ fn tables(manifest: &Value) -> String {
         Some(name) => format!("store {}, version {}", out::escaped(name), manifest["version"]),
         None => format!("version {}", manifest["version"]),
     };
-    format!("{head}\n\nlogs\n{logs}\n\nversions\n{}", out::json_table(&rows("history"), &versions))
+    let more = match manifest["next_before"].as_u64() {
+        Some(next) => format!("\n\nolder ones: --before {next}"),
+        None => String::new(),
+    };
+    format!("{head}\n\nlogs\n{logs}\n\nversions\n{}{more}", out::json_table(&rows("history"), &versions))
 }
 
 /// Reads only, and a manifest never changes once it is there: a running node does not mind.
 fn on_disk(options: &ManifestShow, data_dir: &Path) -> Result<Value, Failure> {
     let known = offline::served(options.config.as_deref(), data_dir)?;
     let named = |config: &&StoreConfig| options.on.store.as_ref().is_none_or(|name| *name == config.name);
-    let stores: Vec<Value> = known.iter().filter(named).map(store).collect::<Result<_, _>>()?;
+    let shown = known.iter().filter(named).map(|config| store(config, options));
+    let stores: Vec<Value> = shown.collect::<Result<_, _>>()?;
     match stores.as_slice() {
         [] => {
             let names: Vec<&str> = known.iter().map(|config| config.name.as_str()).collect();
@@ -60,7 +71,7 @@ fn on_disk(options: &ManifestShow, data_dir: &Path) -> Result<Value, Failure> {
     }
 }
 
-fn store(config: &StoreConfig) -> Result<Value, Failure> {
+fn store(config: &StoreConfig, options: &ManifestShow) -> Result<Value, Failure> {
     let tier = DurableTier::open_read_only(config, provider(config)?);
     let tier = tier.map_err(|error| failed(&config.name, &error, error.kind()))?;
     let pinned = tier.pin();
@@ -68,7 +79,8 @@ fn store(config: &StoreConfig) -> Result<Value, Failure> {
         json!({"stream_type": &*key.stream_type, "bucket": key.bucket, "compacted_through": state.compacted_through.0,
             "known_through": state.known_through.0, "events": state.events})
     });
-    let history = tier.history(HISTORY).map_err(|error| failed(&config.name, &error, error.kind()))?;
+    let page = tier.history_page(options.before, options.limit);
+    let (history, next_before) = page.map_err(|error| failed(&config.name, &error, error.kind()))?;
     let history = history.into_iter().map(|version| {
         json!({"version": version.version, "epoch": version.epoch, "job_id": format!("{:032x}", version.job_id),
             "committed_at": version.committed_at.to_string(), "files": version.files, "rows": version.rows, "bytes": version.bytes})
@@ -78,5 +90,6 @@ fn store(config: &StoreConfig) -> Result<Value, Failure> {
         "store": pinned.store_name(), "version": pinned.version(), "epoch": pinned.epoch(), "statement": pinned.config_text(),
         "committed_at": pinned.committed_at().to_string(), "rows": pinned.rows(), "bytes": pinned.bytes(),
         "logs": logs.collect::<Vec<_>>(), "files": files.collect::<Vec<_>>(), "history": history.collect::<Vec<_>>(),
+        "next_before": next_before,
     }))
 }

@@ -318,13 +318,31 @@ impl DurableTier {
     /// The versions that are there, newest first, at most `limit`. A segment never changes: however many versions name it, it is
     /// looked at once, and one of the current version is not read.
     pub fn history(&self, limit: usize) -> Result<Vec<ManifestSummary>, ManifestError> {
+        self.history_before(None, limit)
+    }
+
+    /// A page of them, of those before a version; with the version before which the next page is. `None`: nothing older is there.
+    pub fn history_page(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<(Vec<ManifestSummary>, Option<u64>), ManifestError> {
+        let mut page = self.history_before(before, limit.saturating_add(1))?;
+        let is_more = page.len() > limit;
+        page.truncate(limit);
+        let next = page.last().filter(|_| is_more).map(|oldest| oldest.version);
+        Ok((page, next))
+    }
+
+    fn history_before(&self, before: Option<u64>, limit: usize) -> Result<Vec<ManifestSummary>, ManifestError> {
         let (manifests, current) = (&*self.inner.shared.manifests, self.pin());
         let newest = manifest::newest_above(manifests, current.version())?.unwrap_or(current.version());
         let segments = current.manifest().groups.values().flat_map(|group| &group.segments);
         let mut known: HashMap<String, Sums> =
             segments.map(|(segment, files)| (segment.path.clone(), Sums::of(files.iter()))).collect();
         let mut history = Vec::new();
-        for version in (1..=newest).rev().take(limit) {
+        let last = before.map_or(newest, |before| newest.min(before.saturating_sub(1)));
+        for version in (1..=last).rev().take(limit) {
             match self.summary(version, &mut known) {
                 Ok(summary) => history.push(summary),
                 // folded away, and all before it

@@ -83,6 +83,35 @@ fn a_version_is_found_by_a_moment_until_it_is_folded_away() {
 }
 
 #[test]
+fn all_versions_are_listed_page_by_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(""));
+    thirty_days(&tier);
+    let pages = |limit: usize| {
+        let (mut listed, mut before, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let (page, next) = tier.history_page(before, limit).unwrap();
+            assert!(page.len() <= limit);
+            listed.extend(page.into_iter().map(|version| version.version));
+            (before, pages) = (next, pages + 1);
+            if before.is_none() {
+                return (listed, pages);
+            }
+        }
+    };
+    let all = |from: u64| (from..=31).rev().collect::<Vec<_>>();
+    for (limit, count) in [(1, 31), (10, 4), (30, 2), (31, 1), (100, 1)] {
+        assert_eq!(pages(limit), (all(1), count), "{limit} a page");
+    }
+    assert_eq!(tier.history_page(Some(1), 10).unwrap(), (Vec::new(), None));
+    assert_eq!(tier.history_page(Some(0), 10).unwrap(), (Vec::new(), None));
+    assert_eq!(tier.history_page(Some(u64::MAX), 1).unwrap().1, Some(31));
+    // it ends where versions were folded away
+    tier.fold(day(20)).unwrap();
+    assert_eq!(pages(5), (all(21), 3));
+}
+
+#[test]
 fn who_is_not_the_owner_folds_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path(), &config(""));
