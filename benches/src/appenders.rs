@@ -175,7 +175,7 @@ fn record(n: usize) -> String {
     )
 }
 
-/// How long a job took.
+/// How long a job took, from the moment at which it was asked for.
 ///
 /// # Panics
 /// If the job failed.

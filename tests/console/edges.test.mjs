@@ -129,7 +129,7 @@ test("what clients named and wrote is text, byte for byte", async () => {
 
 test("a running job shows its phase, how far it is and about how long it takes", async () => {
   const begun = new Date(Date.now() - 60_000).toISOString();
-  const job = { id: "0a", kind: "compact", bucket: 0, partition: null, trigger: "size", started_at: begun };
+  const job = { id: "0a", kind: "compact", bucket: 0, partition: null, trigger: "size", asked_at: begun, started_at: begun };
   const running = [
     { ...job, stream_type: "Call", phase: "writing", rows_done: 750_000, rows_total: 1_000_000, eta_s: 95.5 },
     {
@@ -142,6 +142,7 @@ test("a running job shows its phase, how far it is and about how long it takes",
       rows_total: 0,
       eta_s: null,
     },
+    { ...job, stream_type: "Bill", started_at: null, phase: "waiting", rows_done: 0, rows_total: 0, eta_s: null },
   ];
   const busy = (page) =>
     page.route("**/compaction", async (route) => {
@@ -159,6 +160,9 @@ test("a running job shows its phase, how far it is and about how long it takes",
   const merge = page.getByRole("group", { name: "Running jobs" }).getByRole("row", { name: /^Account / });
   await merge.getByText("merge of dt=2026-10-31").waitFor();
   assert.equal((await merge.getByRole("cell").allTextContents()).at(-1), "–", "nobody can say");
+  const waits = page.getByRole("group", { name: "Running jobs" }).getByRole("row", { name: /^Bill / });
+  const shown = await waits.getByRole("cell").allTextContents();
+  assert.deepEqual([shown[2], ...shown.slice(-2)], ["waiting", "–", "–"], "its turn has not come");
   assert.equal(await page.getByRole("button", { name: "Cancel jobs" }).isEnabled(), true);
   await settled(page);
   await picture(page, "running-compaction");

@@ -253,6 +253,8 @@ def test_operators_see_what_moves(client: Client) -> None:
     assert waiting["Moved"] == 10
     ended = store.admin.compact("Moved", wait=True).ended
     assert [(job.kind, job.error, job.end is not None and job.end.rows) for job in ended] == [("compact", None, 10)]
+    assert ended[0].asked_at is not None and ended[0].started_at is not None
+    assert ended[0].asked_at <= ended[0].started_at
     assert sum(file.rows for file in store.admin.files() if file.stream_type == "Moved") == 10
     by_now = store.read("Moved", "m", as_of=datetime.now(UTC))
     assert [event.seq for event in by_now] == list(range(1, 11))
@@ -278,6 +280,9 @@ def test_a_running_job_says_what_its_phase_still_takes(told: float | None, wante
     row["eta_s"] = told
     job = Job.of(row)
     assert (job.phase, job.rows_done, job.rows_total, job.eta_s, job.end) == ("writing", 75, 100, wanted, None)
+    assert (job.asked_at, job.started_at) == (None, datetime(2026, 11, 23, 10, tzinfo=UTC))
+    waits = Job.of({**row, "asked_at": begun, "started_at": None, "phase": "waiting"})
+    assert (waits.asked_at, waits.started_at) == (job.started_at, None)
 
 
 def test_a_job_that_was_cancelled_says_where_and_a_plan_says_what_follows() -> None:

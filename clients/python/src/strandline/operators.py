@@ -34,6 +34,7 @@ class Job:
 
     `phase` of one that has ended: done, failed or cancelled.
     `eta_s`: about how many seconds its phase still takes; None while nobody can say.
+    `asked_at`: when it was asked for; None: the node is older than that. `started_at`: when its turn came; None: it waits.
     """
 
     id: str
@@ -42,7 +43,8 @@ class Job:
     bucket: int
     partition: Mapping[str, str | None] | None
     trigger: str
-    started_at: datetime
+    asked_at: datetime | None
+    started_at: datetime | None
     phase: str
     rows_done: int
     rows_total: int
@@ -70,7 +72,8 @@ class Job:
             bucket=j.whole(row, "bucket"),
             partition=j.maybe(j.child, row, "partition"),
             trigger=j.text(row, "trigger"),
-            started_at=j.moment(row, "started_at"),
+            asked_at=j.maybe(j.moment, row, "asked_at"),
+            started_at=j.maybe(j.moment, row, "started_at"),
             phase=j.text(row, "phase"),
             rows_done=j.whole(row, "rows_done"),
             rows_total=j.whole(row, "rows_total"),

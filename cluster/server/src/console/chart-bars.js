@@ -84,7 +84,7 @@ export class JobBars {
       const how = outcome(job);
       // a job that moved nothing is still to be seen
       const high = Math.max(2, floor - y(of(job)));
-      const said = `${time(job.started_at)} ${job.stream_type}: ${how}, ${format(of(job))}${job.error ? `. ${job.error}` : ""}`;
+      const said = `${time(job.started_at ?? job.asked_at)} ${job.stream_type}: ${how}, ${format(of(job))}${job.error ? `. ${job.error}` : ""}`;
       const box = s("rect", { x, y: floor - high, width: wide, height: high });
       const middle = x + wide / 2;
       const above = floor - high - 7;

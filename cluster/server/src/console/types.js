@@ -7,7 +7,7 @@
  * @typedef {{ stream_type: string, bucket: number, sealed_segments: number, segments_waiting: number, bytes_waiting: number,
  *   events_waiting: number, oldest_waiting: string | null, watermark: number }} Waiting
  * @typedef {{ id: string, kind: "compact" | "merge", stream_type: string, bucket: number,
- *   partition: Record<string, string | null> | null, trigger: string, started_at: string, phase: string, rows_done: number,
+ *   partition: Record<string, string | null> | null, trigger: string, asked_at: string, started_at: string | null, phase: string, rows_done: number,
  *   rows_total: number, eta_s?: number | null, ended_at?: string, duration_ms?: number, inputs?: number, input_bytes?: number, output_bytes?: number,
  *   rows?: number, files?: number, error?: string | null, cancelled?: boolean,
  *   ended_in?: string | null }} Job

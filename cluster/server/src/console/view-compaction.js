@@ -49,11 +49,16 @@ function runningTable() {
       { head: "Begun by", cell: (job) => job.trigger },
       { head: "Phase", cell: (job) => job.phase },
       { head: "Progress", cell: progress },
-      { head: "For", number: true, cell: (job) => duration(Date.now() - Date.parse(job.started_at)) },
+      { head: "For", number: true, cell: since },
       { head: "About left", number: true, cell: left },
     ]),
     "No job runs.",
   );
+}
+
+/** For how long it works; one that waits for its turn does not. */
+function since(/** @type {Job} */ job) {
+  return job.started_at ? duration(Date.now() - Date.parse(job.started_at)) : "–";
 }
 
 /** @param {Job} job */

@@ -15,6 +15,9 @@ use strandline_engine::compact::{MergePlan, Phase, Trigger};
 use strandline_event::Micros;
 use strandline_workers::{Job, JobEnd, NodeError};
 
+/// The phase of a job whose turn has not come.
+const WAITS: &str = "waiting";
+
 /// GET /admin/v1/stores/{store}/compaction
 pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
@@ -74,6 +77,8 @@ fn job_json(job: &Job) -> Value {
         Some(end) if end.is_well() => (end.rows, end.rows),
         _ => (job.progress.rows_done(), job.progress.rows_total()),
     };
+    let began = job.progress.began();
+    let phase = || began.map_or(WAITS, |_| job.progress.phase().name());
     let mut row = json!({
         "id": format!("{:032x}", job.id),
         "kind": job.partition().map_or("compact", |_| "merge"),
@@ -81,19 +86,20 @@ fn job_json(job: &Job) -> Value {
         "bucket": job.log.bucket,
         "partition": job.partition().map(|partition| values(&partition.values)),
         "trigger": trigger,
-        "started_at": job.asked_at.to_string(),
-        "phase": end.as_ref().map_or_else(|| job.progress.phase().name(), how),
+        "asked_at": job.asked_at.to_string(),
+        "started_at": moment(began),
+        "phase": end.as_ref().map_or_else(phase, how),
         "rows_done": done,
         "rows_total": total,
     });
     if end.is_none() {
-        let began = job.progress.step_began();
-        let passed_us = began.map(|began| strandline_workers::clock::now().0.saturating_sub(began.0));
+        let entered = job.progress.step_began();
+        let passed_us = entered.map(|entered| strandline_workers::clock::now().0.saturating_sub(entered.0));
         row["eta_s"] = json!(passed_us.and_then(|passed_us| eta_s(passed_us, done, total)));
     }
     if let Some(end) = end {
         row["ended_at"] = json!(end.ended_at.to_string());
-        row["duration_ms"] = json!((end.ended_at.0 - job.asked_at.0).max(0) / 1000);
+        row["duration_ms"] = json!(began.map_or(0, |began| (end.ended_at.0 - began.0).max(0) / 1000));
         row["inputs"] = json!(end.inputs);
         row["input_bytes"] = json!(end.input_bytes);
         row["output_bytes"] = json!(end.output_bytes);

@@ -227,6 +227,7 @@ fn what_waits_and_what_jobs_did_is_told_as_it_is() {
         for job in ended {
             let moment = |name: &str| strandline_event::time::parse_rfc3339(job[name].as_str().unwrap()).unwrap().0;
             assert_eq!(job["duration_ms"], json!((moment("ended_at") - moment("started_at")).max(0) / 1000), "{job}");
+            assert!(job["asked_at"].is_string() && moment("asked_at") <= moment("started_at"), "{job}");
             assert!(job["input_bytes"].as_u64() > Some(0) && job["phase"] == "done", "{job}");
             assert_eq!((&job["error"], &job["cancelled"], &job["files"]), (&json!(null), &json!(false), &json!(1)));
         }
@@ -240,6 +241,51 @@ fn what_waits_and_what_jobs_did_is_told_as_it_is() {
             assert_eq!(left[name], 0, "{left}");
         }
         assert!(left["oldest_waiting"].is_null() && left["watermark"].as_u64() > Some(0), "{left}");
+    }
+}
+
+#[test]
+fn a_job_that_waits_for_its_turn_has_not_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    // one thread, which pauses for almost all of its time
+    let slow = |options: NodeOptions| NodeOptions {
+        compaction_share: Share::new(1).unwrap(),
+        compaction_threads: 1,
+        ..options
+    };
+    let server = start_with(folder.path(), ", compaction.schedule = '0 0 1 1 *'", slow);
+    for n in 0..60 {
+        let events = format!("{{\"events\":[{}]}}", [TICK; 500].join(","));
+        for stream_type in ["Call", "Bill"] {
+            server.post(&format!("streams/{stream_type}/c{n}"), &events).ok(201);
+        }
+    }
+    server.post("admin:compaction/run", "").ok(202);
+    let running = loop {
+        let running = server.get("admin:compaction").ok(200)["running"].as_array().unwrap().clone();
+        assert_eq!(running.len(), 2, "none has ended: {running:?}");
+        if running.iter().any(|job| job["rows_done"].as_u64() > Some(0)) {
+            break running;
+        }
+        std::thread::yield_now();
+    };
+    let (works, waits): (Vec<_>, Vec<_>) = running.iter().partition(|job| job["started_at"].is_string());
+    assert_eq!((works.len(), waits.len()), (1, 1), "{running:?}");
+    assert!(works[0]["rows_done"].as_u64() > Some(0), "{running:?}");
+    assert_eq!((&waits[0]["phase"], &waits[0]["started_at"]), (&json!("waiting"), &json!(null)), "{running:?}");
+    assert!(waits[0]["asked_at"].is_string() && waits[0]["eta_s"].is_null(), "{running:?}");
+    server.post("admin:compaction/cancel", "").ok(200);
+    let ended = loop {
+        let now = server.get("admin:compaction").ok(200);
+        if now["running"] == json!([]) {
+            break now["jobs"].as_array().unwrap().clone();
+        }
+        std::thread::yield_now();
+    };
+    let moment = |told: &Value| told.as_str().map(|text| strandline_event::time::parse_rfc3339(text).unwrap().0);
+    for job in &ended {
+        let took = moment(&job["started_at"]).map_or(0, |began| (moment(&job["ended_at"]).unwrap() - began).max(0));
+        assert_eq!(job["duration_ms"], json!(took / 1000), "{job}");
     }
 }
 

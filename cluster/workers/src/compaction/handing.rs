@@ -237,6 +237,8 @@ impl Taker {
                     HelpAnswer::Failed { why } => return Err(why),
                     HelpAnswer::Working { rows } => {
                         let (phase, total) = wanted.step;
+                        // it has taken it
+                        wanted.job.progress.set_began(clock::now());
                         wanted.job.progress.done_elsewhere(phase, rows, total);
                         heard = Instant::now();
                         if moving.stand_still(rows, heard) {
@@ -244,7 +246,10 @@ impl Taker {
                             return Err(format!("it stands still at {rows} rows since {} s", STILL_MAX.as_secs()));
                         }
                     }
-                    ended => return Ok(ended),
+                    ended => {
+                        wanted.job.progress.set_began(clock::now());
+                        return Ok(ended);
+                    }
                 },
                 Err(error @ TransportError::Refused { .. }) => return Err(error.to_string()),
                 Err(error) if !matches!(ask, HelpAsk::GoOn { .. }) || heard.elapsed() > PATIENCE => {

@@ -78,7 +78,7 @@ pub struct Job {
     pub kind: JobKind,
     /// Why it runs.
     pub trigger: Trigger,
-    /// When it was asked for.
+    /// When it was asked for. When its turn came says its progress.
     pub asked_at: Micros,
     /// How far it is.
     pub progress: Arc<Progress>,

@@ -34,6 +34,7 @@ impl Pace {
     /// A job begins in this thread.
     pub(crate) fn begin<'a>(&'a mut self, progress: &'a Progress, phases: PhaseClock) -> Paced<'a> {
         self.pacer.rested(self.began.elapsed());
+        progress.set_began(clock::now());
         Paced { pace: Mutex::new(self), progress, phases }
     }
 

@@ -43,6 +43,8 @@ impl Phase {
 #[derive(Debug, Default)]
 pub struct Progress {
     phase: AtomicU8,
+    /// When its turn came; 0: it waits for it, or nobody with a clock has said it.
+    began: AtomicI64,
     /// When it entered the step; 0: nobody with a clock has said it.
     step_began: AtomicI64,
     rows_done: AtomicU64,
@@ -55,6 +57,17 @@ impl Progress {
     #[must_use]
     pub fn phase(&self) -> Phase {
         PHASES.get(usize::from(self.phase.load(Ordering::Relaxed))).copied().unwrap_or(Phase::Done)
+    }
+
+    /// When the job began to work; `None`: it waits for its turn, or nobody with a clock has said it.
+    #[must_use]
+    pub fn began(&self) -> Option<Micros> {
+        Some(Micros(self.began.load(Ordering::Relaxed))).filter(|began| began.0 > 0)
+    }
+
+    /// Somebody works for the job now. One of several parts begins once, with the first of them.
+    pub fn set_began(&self, now: Micros) {
+        let _earlier = self.began.compare_exchange(0, now.0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Rows that the present step has done.
@@ -140,6 +153,17 @@ mod tests {
             progress.enter(phase);
             assert_eq!((progress.phase(), progress.rows_done()), (phase, 0));
         }
+    }
+
+    #[test]
+    fn a_job_of_several_parts_begins_once() {
+        let progress = Progress::default();
+        assert_eq!(progress.began(), None, "it waits for its turn");
+        progress.set_began(Micros(7));
+        progress.enter(Phase::Selecting);
+        progress.set_began(Micros(9));
+        progress.end();
+        assert_eq!(progress.began(), Some(Micros(7)));
     }
 
     #[test]
