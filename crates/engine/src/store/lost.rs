@@ -258,7 +258,37 @@ pub(super) struct FoundLog {
     pub(super) view: SharedView,
     pub(super) damage: Option<Arc<str>>,
     /// Its end is missing, and that is accepted: [`give_up`] is next, before anything is appended.
-    pub(super) given_up: Option<Known>,
+    pub(super) given_up: Option<GivenUp>,
+}
+
+/// What is given up of a log.
+#[derive(Clone, Copy)]
+pub(super) struct GivenUp {
+    /// What is durable.
+    watermark: LogIndex,
+    /// The highest position that is known to have existed.
+    known: LogIndex,
+    /// The log goes on above this one: `known`, or so far above it that nothing it can have held stands there.
+    through: LogIndex,
+}
+
+impl GivenUp {
+    /// In words; `first` is the first position that is not there.
+    fn told(&self, key: &LogKey, first: LogIndex) -> String {
+        let Self { known, through, .. } = *self;
+        if through == known {
+            return format!("log of `{key}`: positions {first} to {known} are given up");
+        }
+        let next = through.next();
+        let surely = match known >= first {
+            true => format!("up to {known} at least there was something"),
+            false => "if anything".to_owned(),
+        };
+        format!(
+            "log of `{key}`: what stood at position {first} and above is given up; how much that was, nobody knows ({surely}). Its \
+             positions go on at {next}, above all that it can have held: the gap counts no events"
+        )
+    }
 }
 
 /// Judges the folder of the logs; whether it is another one than the last owner wrote, and that is accepted.
@@ -305,12 +335,13 @@ pub(super) fn judge(
         return Ok(finish(key, opened, report));
     }
     let has = Has::of(folder, &opened);
-    let more = |than: LogIndex| Known { through: LogIndex(than.0.saturating_add(SKIPPED)), ..known };
+    let exact = GivenUp { watermark, known: knows, through: knows };
+    let more = |than: LogIndex| GivenUp { known: than, through: LogIndex(than.0.saturating_add(SKIPPED)), ..exact };
     let given_up = match known.fault(&has) {
         Some(fault) if !accept_lost || !fault.can_be_accepted() => {
             return Err(error_of(fault, key, path, &known, &has));
         }
-        Some(Fault::Lost) if !known.stale => Some(known),
+        Some(Fault::Lost) if !known.stale => Some(exact),
         Some(_) => Some(more(knows.max(has.last))),
         None => known.stale.then(|| more(knows.max(has.last))),
     };
@@ -351,20 +382,21 @@ pub(super) fn give_up(
     log: FoundLog,
     report: &mut OpenReport,
 ) -> Result<FoundLog, OpenError> {
-    let (Some(Known { watermark, through: knows, .. }), Some(dir)) = (log.given_up, place.dir) else { return Ok(log) };
+    let (Some(given_up), Some(dir)) = (log.given_up, place.dir) else { return Ok(log) };
+    let GivenUp { watermark, through, .. } = given_up;
     let FoundLog { key, sink, view, .. } = log;
     let view = view.load();
     let first = view.last_index().max(watermark).next();
-    report.lost.push(format!("log of `{key}`: positions {first} to {knows} are given up"));
+    report.lost.push(given_up.told(&key, first));
     let rescued = compact::rescue(durable, rules, &key, &view, job_id(place, &key, "rescue"), place.now)?;
     // two writers of one log must never be open
     drop(sink);
-    let update = Update::AcceptLostLog { log: key.clone(), through: knows };
+    let update = Update::AcceptLostLog { log: key.clone(), through };
     durable.update(&update, job_id(place, &key, "lost"), place.now)?;
     if rescued > 0 {
         report.warnings.push(format!("log of `{key}`: {rescued} events that were left are durable now"));
     }
-    let opened = open_folder(place, dir, &key, knows, knows)?;
+    let opened = open_folder(place, dir, &key, through, through)?;
     Ok(finish(key, opened, report))
 }
 

@@ -108,9 +108,9 @@ pub enum OpenError {
     },
     /// A log is not there, and nobody knows where it ended.
     #[error(
-        "the log of `{log}` in {} is not there, and the node that wrote it last did not stop in order: it may have held events \
-         above index {durable} that are nowhere else. Put the log folder back, or start with --accept-lost-log to go on \
-         without them", .dir.display()
+        "the log of `{log}` in {} is not there, and the node that wrote it last did not stop in order (or still runs: stop it first): \
+         it may have held events above index {durable} that are nowhere else. Put the log folder back, or start with \
+         --accept-lost-log to go on without them", .dir.display()
     )]
     LogGone {
         /// Which log.
@@ -122,8 +122,9 @@ pub enum OpenError {
     },
     /// The folder of the logs is empty, or another one than before, and nobody knows what it held.
     #[error(
-        "there is no log in {}, and the node that served the store last did not stop in order: its logs may have held events \
-         that are nowhere else. Put the folder back (wal.path), or start with --accept-lost-log to go on without them",
+        "there is no log in {}, and the node that served the store last did not stop in order (or still runs: stop it first): its \
+         logs may have held events that are nowhere else. Put the folder back (wal.path), or start with --accept-lost-log to go on \
+         without them",
         .dir.display()
     )]
     LogsGone {
@@ -132,10 +133,10 @@ pub enum OpenError {
     },
     /// The logs are an older copy, or others than the last owner wrote.
     #[error(
-        "the logs in {} are not those that the last owner of the store wrote (its epoch is {epoch}, they are of {}), and it did \
-         not stop in order: this is an older copy of the folder, or another one, and lacks what was acknowledged since. Put the \
-         right folder back (wal.path), or start with --accept-lost-log to go on with what is here (`strandline verify` names what \
-         these logs hold and the store does not)",
+        "the logs in {} are not those that the last owner of the store wrote (its epoch is {epoch}, they are of {}), and it did not \
+         stop in order (or still runs: stop it first): this is an older copy of the folder, or another one, and lacks what was \
+         acknowledged since. Put the right folder back (wal.path), or start with --accept-lost-log to go on with what is here \
+         (`strandline verify` names what these logs hold and the store does not)",
         .dir.display(), .found.map_or_else(|| "none".to_owned(), |found| found.to_string())
     )]
     LogsOld {
@@ -148,9 +149,9 @@ pub enum OpenError {
     },
     /// Another node owned the store last.
     #[error(
-        "the last owner of the store was node {owner}, which did not stop in order, and this is node {node}: the logs in {} may \
-         lack what that one acknowledged. Start that node, or put its file `node-id` back into this data directory if it was \
-         lost; or start with --accept-lost-log to go on with what is here", .dir.display()
+        "the last owner of the store was node {owner}, which did not stop in order (or still runs: stop it first), and this is node \
+         {node}: the logs in {} may lack what that one acknowledged. Start that node, or put its file `node-id` back into this data \
+         directory if it was lost; or start with --accept-lost-log to go on with what is here", .dir.display()
     )]
     LogsOfAnother {
         /// The folder.
