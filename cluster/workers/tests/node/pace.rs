@@ -16,6 +16,14 @@ async fn pauses(dir: &Path, percent: u8) -> (u64, u64) {
         let jobs = store.compact(None).await.unwrap();
         let end = jobs[0].ended().await;
         assert_eq!((end.error, end.rows), (None, 10_000));
+        jobs[0].merges().await;
+        // a version is of the moment of its commit: what it names was written before
+        let (version, files) = (store.manifest(None, 1).await.unwrap(), store.files().await.unwrap());
+        let written = files.iter().map(|file| {
+            let modified = std::fs::metadata(file.local_path.as_ref().unwrap()).unwrap().modified().unwrap();
+            modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros()
+        });
+        assert!(u128::try_from(version.committed_at.0).unwrap() >= written.max().unwrap(), "{version:?}");
     }
     let metrics = node.metrics();
     let counts = (metrics.compaction_pauses.get(), metrics.compaction_paused_us.get());
