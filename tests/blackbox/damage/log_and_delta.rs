@@ -147,7 +147,25 @@ pub(super) const DELTA: &[Case] = &[
         std::fs::remove_file(copy.durable().join(format!("_delta/{name}.link"))).unwrap();
         line(&["_delta_log", &name, "not there"])
     }),
+    case("a link of the Delta log that is another file", |copy| {
+        let ((name, _), (_, other)) = (copy.file("Call"), copy.file("Big"));
+        put_link(copy, &name, &std::fs::read(other).unwrap());
+        line(&["_delta_log", &name, "holds other bytes"])
+    }),
+    case("a byte of a link that is a file of its own", |copy| {
+        let (name, path) = copy.file("Call");
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[40] ^= 1;
+        put_link(copy, &name, &bytes);
+        line(&["_delta_log", &name, "holds other bytes"])
+    }),
 ];
+
+fn put_link(copy: &Copy, name: &str, bytes: &[u8]) {
+    let link = copy.durable().join(format!("_delta/{name}.link"));
+    std::fs::remove_file(&link).unwrap();
+    std::fs::write(link, bytes).unwrap();
+}
 
 fn delta(copy: &Copy, version: u64) -> std::path::PathBuf {
     copy.durable().join(format!("_delta_log/{version:020}.json"))

@@ -24,7 +24,7 @@
 //! | log: a byte of a frame, cut, gone, swapped, of another log | recovery's table (crates/wal/FORMAT.md); the highest index that is known | log, segment and offset |
 //! | log: the last group, nothing behind it | none can tell it from a torn write | a note: the next start cuts it |
 //! | Delta log: a byte, a version gone, emptied or cut behind a line, another size, path, statistics or manifest version | every version against the manifest versions that it and the one before it name; the newest against the live files | its file |
-//! | a link of the Delta log | names in the folder | the link |
+//! | a link of the Delta log: gone, another file, a byte of a copy | names in the folder; the file that it must be, or the checksum of that | the link |
 //! | the node's id | its form | the node |
 //! | registered stream types: a line; those of another store | the checksum of each line; the manifest's numbers of buckets | the file, and the line |
 //! | named subscriptions: a group that others follow; of an encrypted store, or of another one | checksums; the store's keys | the file, and the offset |

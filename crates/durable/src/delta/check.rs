@@ -3,9 +3,11 @@
 //! One that lags behind the manifest is no finding (the next open catches up), nor one that is missing (it is made anew).
 
 use super::check_files::check_files;
+use super::links;
 use super::names::{self, LogFile};
 use super::replay::{ReplayError, Replayed, replay};
 use super::table::Table;
+use crate::entry::FileEntry;
 use crate::manifest;
 use crate::objects::{ObjectError, Objects};
 use crate::tier::DurableTier;
@@ -95,7 +97,7 @@ fn check_newest(
     shown: u64,
     lag: &mut Option<String>,
 ) -> Vec<Finding> {
-    let (objects, snapshot) = (&*tier.shared().objects, tier.pin());
+    let snapshot = tier.pin();
     let mut findings = Vec::new();
     let mut find = |what: String| findings.push(Finding::new(names::FOLDER, what));
     // one that was folded away is not there to compare with
@@ -124,14 +126,28 @@ fn check_newest(
     for name in replayed.live.keys().filter(|name| !files.contains(*name)) {
         find(format!("version {} has `{name}`, manifest version {shown} has not", replayed.version));
     }
+    findings.extend(check_links(tier, table, replayed));
+    findings
+}
+
+/// The links of the newest version's files: each is there, and is its file.
+fn check_links(tier: &DurableTier, table: &Table, replayed: &Replayed) -> Vec<Finding> {
+    let (objects, snapshot) = (&*tier.shared().objects, tier.pin());
+    let mut findings = Vec::new();
+    let mut find = |what: String| findings.push(Finding::new(names::FOLDER, what));
+    let fault = |file: &FileEntry| {
+        links::fault(objects, file).map(|what| format!("{what}; remove it, and the next start links it again"))
+    };
     for file in snapshot.files().iter().filter(|file| table.linked && replayed.live.contains_key(&table.name(file))) {
         let name = table.name(file);
         match objects.exists(&name) {
-            Ok(true) => {}
+            Ok(true) => fault(file).into_iter().for_each(&mut find),
             Ok(false) if tier.local_path(file).is_none() => {}
             Ok(false) => find(format!("`{name}` is not there; the next start links it again")),
             Err(error) => find(error.to_string()),
         }
     }
+    let buried = snapshot.manifest().tombstones.iter().filter(|_| table.linked);
+    buried.filter_map(|tombstone| fault(&tombstone.entry)).for_each(find);
     findings
 }

@@ -16,6 +16,7 @@ mod actions;
 mod check;
 mod check_files;
 mod checkpoint;
+mod links;
 pub(crate) mod names;
 mod parquet_read;
 mod parquet_write;
@@ -25,11 +26,12 @@ mod stats;
 mod table;
 
 pub use check::{DeltaReport, check_delta_log, verify_delta_log};
+pub(crate) use links::fault as link_fault;
 pub(crate) use replay::newest_shown;
 
 use crate::entry::FileEntry;
 use crate::objects::{ObjectError, SharedObjects};
-use crate::tier::{Snapshot, names as file_names};
+use crate::tier::Snapshot;
 use parking_lot::Mutex;
 use replay::ReplayError;
 use state::State;
@@ -231,16 +233,22 @@ impl DeltaLog {
     /// linked again at the next open.
     fn link(&self, files: &[Arc<FileEntry>]) -> Result<(), ObjectError> {
         for file in files.iter().filter(|_| self.table.linked) {
-            link_file(&self.objects, &file.path)?;
+            links::make(&*self.objects, &file.path)?;
         }
         Ok(())
     }
 
-    /// Links what the log names and a power cut has undone. `there`: all names below the root.
+    /// Links what the log names and a power cut has undone, or what is another file. `there`: all names below the root.
     pub(crate) fn heal(&self, snapshot: &Snapshot, there: &HashSet<String>) -> Result<(), ObjectError> {
-        let missing = |file: &&Arc<FileEntry>| !there.contains(&self.table.name(file));
-        for file in snapshot.files().iter().filter(missing).filter(|_| self.table.linked) {
-            match link_file(&self.objects, &file.path) {
+        let live = snapshot.files().iter().map(|file| &**file);
+        let buried = snapshot.manifest().tombstones.iter().map(|tombstone| &tombstone.entry);
+        for file in live.chain(buried).filter(|_| self.table.linked) {
+            let linked = if there.contains(&self.table.name(file)) {
+                links::renew(&*self.objects, file)
+            } else {
+                links::make(&*self.objects, &file.path)
+            };
+            match linked {
                 // the file is not there at all: opening says so
                 Ok(()) | Err(ObjectError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
@@ -255,19 +263,6 @@ impl DeltaLog {
         let mut state = self.state.lock();
         checkpoint::write(&*self.objects, &self.table, state.as_mut().unwrap()).unwrap();
     }
-}
-
-/// A link to a file under whichever name it has.
-fn link_file(objects: &SharedObjects, path: &str) -> Result<(), ObjectError> {
-    let link = names::link(path);
-    for name in file_names::spellings(path).chain(file_names::spellings(path)) {
-        match objects.link(&name, &link) {
-            Ok(()) | Err(ObjectError::AlreadyExists { .. }) => return Ok(()),
-            Err(ObjectError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(ObjectError::NotFound { path: path.to_owned() })
 }
 
 #[cfg(test)]

@@ -365,6 +365,17 @@ fn drop_twin(old: &Path, new: &Path) -> io::Result<()> {
     if (old_meta.dev(), old_meta.ino()) == (new_meta.dev(), new_meta.ino()) { fs::remove_file(old) } else { Ok(()) }
 }
 
+/// Whether two names below a folder are links of one file.
+pub(super) fn are_one(root: &Path, one: &str, other: &str) -> Result<bool, ObjectError> {
+    use std::os::unix::fs::MetadataExt;
+    let objects = LocalObjects::read_only(root);
+    let file = |path: &str| -> Result<(u64, u64), ObjectError> {
+        let meta = fs::metadata(objects.full(path)?).map_err(|e| ObjectError::from_io(path, e))?;
+        Ok((meta.dev(), meta.ino()))
+    };
+    Ok(file(one)? == file(other)?)
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -45,6 +45,9 @@ use std::sync::Arc;
 use strandline_event::{ErrorKind, Micros};
 use strandline_keys::StoreKeys;
 
+/// Bytes that a checksum of a whole object takes at once.
+const CHECKSUM_BYTES: u64 = 4 << 20;
+
 /// Why an operation on an object failed. `path` is relative to the root.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
@@ -196,6 +199,18 @@ pub trait Readable: Send + Sync {
     fn read_at(&self, start: u64, length: usize) -> io::Result<Bytes>;
 }
 
+/// The CRC32C of an object's bytes from `start` on.
+pub(crate) fn checksum(object: &dyn Readable, path: &str, start: u64) -> Result<u32, ObjectError> {
+    let (mut crc, mut at) = (0, start);
+    while at < object.len() {
+        let length = CHECKSUM_BYTES.min(object.len() - at);
+        let bytes = object.read_at(at, length as usize).map_err(|e| ObjectError::from_io(path, e))?;
+        crc = crc32c::crc32c_append(crc, &bytes);
+        at += length;
+    }
+    Ok(crc)
+}
+
 /// An object in the making. Dropped before `finish`: it never existed, or lies aside under a name that no reader takes.
 pub trait Aside: io::Write + Send {
     /// Makes it whole and durable: file and folder are synced.
@@ -322,6 +337,12 @@ pub trait Objects: Send + Sync {
     fn link(&self, from: &str, _to: &str) -> Result<(), ObjectError> {
         let source = io::Error::new(io::ErrorKind::Unsupported, "these objects have one name each");
         Err(ObjectError::Io { path: from.to_owned(), source })
+    }
+
+    /// Whether two names are those of one object; `NotFound` if one of them is not there.
+    fn are_one(&self, one: &str, other: &str) -> Result<bool, ObjectError> {
+        // an object store gives each object one name
+        self.local_root().map_or(Ok(one == other), |root| local::are_one(root, one, other))
     }
 
     /// Puts bytes in the place of whatever has this name, if anything has. Only for objects that nothing depends on: here, a

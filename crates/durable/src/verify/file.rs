@@ -5,6 +5,7 @@ use super::claims::Claims;
 use crate::delta::names::link;
 use crate::entry::{Bounds, FileEntry};
 use crate::layout::Layout;
+use crate::objects::checksum;
 use crate::partition::Partitioner;
 use crate::read::{Counters, DataFile, ReadError, RowBatch, open_entry};
 use crate::sort::compare;
@@ -12,8 +13,6 @@ use crate::tier::DurableTier;
 use std::sync::Arc;
 use strandline_event::{EventRef, Field};
 
-/// Bytes that a whole-file checksum takes at once.
-const READ_BYTES: u64 = 4 << 20;
 /// Findings of one file after which the rest is left out.
 const FINDINGS_MAX: usize = 20;
 
@@ -58,15 +57,7 @@ fn check(tier: &DurableTier, entry: &Arc<FileEntry>, findings: &mut Vec<Finding>
 
 fn whole_crc32c(tier: &DurableTier, entry: &FileEntry) -> Result<u32, ReadError> {
     let object = open_entry(tier.shared(), entry)?;
-    let (mut crc, mut at) = (0, 0);
-    while at < object.len() {
-        let length = READ_BYTES.min(object.len() - at);
-        let bytes = object.read_at(at, length as usize);
-        let bytes = bytes.map_err(|e| crate::ObjectError::from_io(&entry.path, e))?;
-        crc = crc32c::crc32c_append(crc, &bytes);
-        at += length;
-    }
-    Ok(crc)
+    Ok(checksum(&*object, &entry.path, 0)?)
 }
 
 struct RowCheck<'a> {

@@ -4,7 +4,7 @@
 
 use super::segments::entries_of;
 use super::{Finding, verify_file};
-use crate::delta::names::link;
+use crate::delta::{link_fault, names::link};
 use crate::manifest::{self, ManifestError, Replaced};
 use crate::objects::ObjectError;
 use crate::tier::{DurableTier, names};
@@ -57,6 +57,8 @@ pub fn verify_replaced(tier: &DurableTier) -> ReplacedReport {
                 Err(error) => report.findings.push(Finding::new(&entry.path, error.to_string())),
                 Ok(_) => report.findings.extend(verify_file(tier, entry)),
             }
+            let fault = tier.shared().objects.stages().then(|| link_fault(&*tier.shared().objects, entry)).flatten();
+            report.findings.extend(fault.map(|what| Finding::new(&entry.path, format!("{what}; remove it"))));
         }
     }
     check_names(tier, &mut report);
