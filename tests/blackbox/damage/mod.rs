@@ -148,3 +148,18 @@ fn a_flipped_bit_is_found_or_has_no_meaning() {
     });
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), all.len(), wrong.join("\n"));
 }
+
+/// A live file without its name is there for the store, and for nobody who reads the folder.
+#[test]
+fn a_live_file_that_no_glob_sees_is_told() {
+    let ready = Ready::new();
+    for suffix in ["tmp", "old"] {
+        let copy = ready.copy();
+        let (name, path) = copy.file("Call");
+        let other = copy.durable().join(format!("{name}.{suffix}"));
+        std::fs::hard_link(&path, other).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let found = verified(&copy, suffix);
+        assert!(found.code == 0 && found.stderr.contains("1 live files do not have their name"), "{found:?}");
+    }
+}

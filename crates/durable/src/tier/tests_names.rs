@@ -92,6 +92,31 @@ fn a_crash_before_a_removed_file_is_renamed_is_told_and_mended() {
 }
 
 #[test]
+fn a_live_file_that_no_glob_sees_is_told_and_mended() {
+    for (suffix, restart) in [(".tmp", true), (".old", true), (".tmp", false), (".old", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (tier, _) = prepare(dir.path(), 2);
+        let path = tier.pin().files()[0].path.clone();
+        let objects = LocalObjects::open(&dir.path().join("data")).unwrap();
+        objects.rename(&path, &format!("{path}{suffix}")).unwrap();
+        let report = crate::verify_replaced(&tier);
+        assert_eq!((report.findings, report.hidden, report.seen), (vec![], 1, 0), "{suffix}");
+        let tier = match restart {
+            true => {
+                drop(tier);
+                open(dir.path(), &config(""))
+            }
+            false => {
+                tier.sweep(Micros::MIN).unwrap();
+                tier
+            }
+        };
+        assert_eq!(crate::verify_replaced(&tier).hidden, 0, "{suffix}");
+        assert!(objects.exists(&path).unwrap());
+    }
+}
+
+#[test]
 fn a_deletion_that_was_cut_short_is_ended() {
     for link_is_left in [true, false] {
         let dir = tempfile::tempdir().unwrap();

@@ -19,6 +19,9 @@ pub struct ReplacedReport {
     pub gone: u64,
     /// Files that are live no more and that a glob still sees: a crash came between the commit and the renaming.
     pub seen: u64,
+    /// Live files that no glob sees, since they have only the name that a file has before its commit or after it was replaced:
+    /// a crash came between, or somebody renamed them.
+    pub hidden: u64,
 }
 
 /// Checks every replaced file that is there against its entry in the last version that named it as live.
@@ -81,10 +84,16 @@ fn check_names(tier: &DurableTier, report: &mut ReplacedReport) {
             report.seen += 1;
         }
     }
-    for file in snapshot.files().iter().filter(|file| exists(&file.path)) {
-        if let Some(suffix) = [".tmp", ".old"].iter().find(|suffix| exists(&format!("{}{suffix}", file.path))) {
-            let what = format!("it is also there as `{}{suffix}`; the next start takes that name away", file.path);
-            report.findings.push(Finding::new(&file.path, what));
+    for file in snapshot.files() {
+        let other = [".tmp", ".old"].iter().find(|suffix| exists(&format!("{}{suffix}", file.path)));
+        match (exists(&file.path), other) {
+            (true, Some(suffix)) => {
+                let what = format!("it is also there as `{}{suffix}`; the next start takes that name away", file.path);
+                report.findings.push(Finding::new(&file.path, what));
+            }
+            (false, Some(_)) => report.hidden += 1,
+            // where it is not there at all, or as a link only, its own check says so
+            (_, None) => {}
         }
     }
 }

@@ -238,6 +238,11 @@ fn check_files(tier: &DurableTier, report: &mut Report, on_step: &mut dyn FnMut(
                     the folder see their events twice until the next start";
         report.notes.push(format!("{} {what}", replaced.seen));
     }
+    if replaced.hidden > 0 {
+        let what = "live files do not have their name, but one that ends in .tmp or .old: a crash came before they were renamed, or \
+                    somebody renamed them. Readers of the folder miss their events until the next start";
+        report.notes.push(format!("{} {what}", replaced.hidden));
+    }
     report.files = snapshot.files().len() as u64;
     if !buried.is_empty() {
         let what = "files are under a tombstone: no read shows them, they can be brought back until their grace period is over";
