@@ -5,7 +5,8 @@
 //! the next open, several manifest versions in one Delta version.
 //!
 //! Invariants:
-//! - A Delta version shows the files of exactly one manifest version, which its `txn` action names; later ones name later ones.
+//! - A Delta version shows the files of exactly one manifest version, which its `txn` action names; later ones name later ones, but
+//!   for one with which the log is made anew, which may name that of the one before it.
 //!   Each is created if absent on top of the one it was made from, so an owner that was replaced cannot write: the version
 //!   that it would create is there, and names a manifest version that is not below its own.
 //! - A file that any Delta version names stays readable under that name until the bytes are swept.
@@ -194,11 +195,15 @@ impl DeltaLog {
             Err(ReplayError::Unfit { newest, what }) => (newest, what),
             Ok(replayed) => {
                 let newest = replayed.version;
+                let cut_short = replayed.checkpoint.filter(|version| replayed.first < *version);
                 match State::of(&self.table, replayed, snapshot) {
                     Some(state) if state.manifest_version > snapshot.version() && followed.is_newest()? => {
                         (newest, format!("it shows manifest version {}, which does not exist", state.manifest_version))
                     }
                     Some(state) => {
+                        if let Some(version) = cut_short {
+                            self.end_rebuild(version);
+                        }
                         self.shown.store(state.manifest_version, Ordering::Relaxed);
                         return Ok(state);
                     }
@@ -227,6 +232,23 @@ impl DeltaLog {
         checkpoint::clean_before(&*self.objects, newest + 1)?;
         self.wrote(snapshot);
         Ok(state)
+    }
+
+    /// Where the log was made anew with the version of the checkpoint, what stood before it goes, if that was cut short: it may be
+    /// damaged, and nobody needs it.
+    fn end_rebuild(&self, version: u64) {
+        let objects = &*self.objects;
+        let ended = objects.get(&names::commit(version)).and_then(|bytes| {
+            let begins = actions::from_bytes(&bytes).filter_map(Result::ok).any(|line| line.meta_data.is_some());
+            if begins { checkpoint::clean_before(objects, version) } else { Ok(()) }
+        });
+        match ended {
+            // versions that a checkpoint holds may go
+            Ok(()) | Err(ObjectError::NotFound { .. }) => {}
+            Err(error) => {
+                tracing::warn!(store = self.table.store_name, %error, "what stood before the Delta log was made anew stays");
+            }
+        }
     }
 
     /// Gives local files the name under which the log knows them. It needs no sync of its own: what a power cut undoes is

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 pub(crate) struct Replayed {
     /// The newest version.
     pub(crate) version: u64,
+    /// The first version of which any file is there.
+    pub(crate) first: u64,
     /// The checkpoint from which it was read.
     pub(crate) checkpoint: Option<u64>,
     pub(crate) protocol: Option<Protocol>,
@@ -80,6 +82,7 @@ pub(crate) fn replay(objects: &dyn Objects) -> Result<Replayed, ReplayError> {
         }
     }
     state.version = newest;
+    state.first = files.iter().map(|(file, _)| file.version()).min().unwrap_or(newest);
     Ok(state)
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use strandline_event::Micros;
 
+mod anew;
 mod links;
 mod older;
 
