@@ -81,6 +81,19 @@ pub(super) const MANIFESTS: &[Case] = &[
         });
         line(&["v0", &name, "twice"])
     }),
+    case("tombstones taken out of the newest version", |copy| {
+        copy.edit_newest(|json| json["tombstones"] = json!([]));
+        line(&["v0", "it lacks the tombstone of"])
+    }),
+    case("a number of the next data file that goes back", |copy| {
+        copy.edit_newest(|json| json["file_seq"] = json!(1));
+        line(&["v0", "it says 1 as the number of the next data file"])
+    }),
+    case("a range of a file that the newest version says otherwise", |copy| {
+        let (name, _) = copy.file("Call");
+        copy.edit_newest(|json| manifest::change_entry(json, &name, |entry| entry["through"] = json!(1)));
+        line(&["v0", &name, "what the version before it did not say"])
+    }),
     case("a count of events that is wrong", |copy| {
         copy.edit_newest(|json| {
             let log = manifest::log_mut(json, "Call");

@@ -16,6 +16,7 @@
 //! | bounds, counts, paths in the manifest | each row; footer; the paths of the version | the file; the version |
 //! | manifest: a byte; edited; gone; another version in its place; a state that goes back | envelope; chain of checksums; numbers; watermarks | the version, or the one behind it |
 //! | manifest: the newest ones gone | committed files that no version names; the Delta log, which knows a later version | the files; `_delta_log` |
+//! | manifest, the newest: a redaction, a tombstone, a number or an entry taken out or edited | the version before it: some of it is only ever added to, some never changes | the version |
 //! | manifest: only the mark of a clean stop gone | none: the store is as one that was killed | a note |
 //! | segment of entries, of the newest or of an older version: a byte, edited, gone | its checksum in each version that names it | the segment |
 //! | checkpoint: damaged, of another chain, knows what is gone | envelope; checksum of the version before the first; its numbers | the checkpoint; the version |

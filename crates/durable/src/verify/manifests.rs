@@ -4,7 +4,8 @@
 use super::Finding;
 use super::runs::verify_runs;
 use super::segments::Segments;
-use crate::manifest::{self, Manifest, checkpoint};
+use super::steps::check_step;
+use crate::manifest::{self, Manifest, Skeleton, checkpoint};
 use crate::objects::Objects;
 use crate::tier::{DurableTier, Snapshot};
 use std::collections::HashSet;
@@ -26,7 +27,7 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
         let place = manifest::version_name(begin.first);
         findings.push(Finding::new(&place, format!("it is not there; the first version that is there is {found}")));
     }
-    let mut before: Option<(Manifest, u32)> = None;
+    let mut before: Option<(Skeleton, u32)> = None;
     let mut segments = Segments::default();
     for version in &kept {
         let place = manifest::version_name(*version);
@@ -34,13 +35,18 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
             Ok((skeleton, crc)) => {
                 let faults = segments.check(manifests, &skeleton).into_iter();
                 findings.extend(faults.map(|(segment, what)| Finding::new(&segment, what)));
-                let manifest = skeleton.manifest;
+                let manifest = &skeleton.manifest;
                 if *version == begin.first && begin.previous.is_some_and(|crc| manifest.previous_crc32c != crc) {
                     findings.push(Finding::new(&place, "it was not built on the version that the checkpoint knows"));
                 }
-                let link = before.as_ref().map(|(m, c)| (m, *c));
-                findings.extend(check(&manifest, link).into_iter().map(|what| Finding::new(&place, what)));
-                before = Some((manifest, crc));
+                let link = before.as_ref().map(|(older, crc)| (&older.manifest, *crc));
+                let mut wrong = check(manifest, link);
+                let older = before.as_ref().map(|(older, _)| older);
+                if let Some(older) = older.filter(|older| older.manifest.version.checked_add(1) == Some(*version)) {
+                    wrong.extend(check_step(manifests, older, &skeleton));
+                }
+                findings.extend(wrong.into_iter().map(|what| Finding::new(&place, what)));
+                before = Some((skeleton, crc));
             }
             Err(error) => {
                 findings.push(Finding::new(&place, error.to_string()));

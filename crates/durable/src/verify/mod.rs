@@ -8,6 +8,7 @@ mod manifests;
 mod replaced;
 mod runs;
 mod segments;
+mod steps;
 
 pub use file::verify_file;
 pub use manifests::verify_manifests;

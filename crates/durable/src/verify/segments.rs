@@ -58,6 +58,8 @@ pub(crate) struct Changed {
     pub(crate) added: Vec<Arc<FileEntry>>,
     /// Live files of the first that it does not have.
     pub(crate) removed: Vec<Arc<FileEntry>>,
+    /// Paths of live files of both of which they do not say the same.
+    pub(crate) edited: Vec<String>,
 }
 
 /// How the live files of two versions differ (`before` none: from no file). Reads only segments that they do not share.
@@ -80,7 +82,9 @@ pub(crate) fn changed_files(
     let only = |of: &HashMap<String, Arc<FileEntry>>, other: &HashMap<String, Arc<FileEntry>>| -> Vec<Arc<FileEntry>> {
         of.values().filter(|file| !other.contains_key(&file.path)).cloned().collect()
     };
-    Ok(Changed { added: only(&new, &old), removed: only(&old, &new) })
+    let edited = old.values().filter(|file| new.get(&file.path).is_some_and(|now| now != *file));
+    let edited = edited.map(|file| file.path.clone()).collect();
+    Ok(Changed { added: only(&new, &old), removed: only(&old, &new), edited })
 }
 
 /// The segments of live files that a version names.
