@@ -132,10 +132,13 @@ pub(crate) async fn read(call: Call) -> ApiResult<HttpResponse> {
     page_answer(&call, &served, page, format)
 }
 
-fn no_stream(served: &ServedStore, (stream_type, stream_id): (&str, &str), as_of: Option<u64>) -> ApiError {
+fn no_stream(served: &ServedStore, (stream_type, stream_id): (&str, &str), as_of: Option<AsOf>) -> ApiError {
     // it may well be there now
-    let of =
-        as_of.map(|version| format!(" in the data files of version {version} of the manifest")).unwrap_or_default();
+    let of = match as_of {
+        None => String::new(),
+        Some(AsOf::Version(version)) => format!(" in the data files of version {version} of the manifest"),
+        Some(AsOf::At(moment)) => format!(" in the data files as of {moment}"),
+    };
     let answer = ApiError::not_found(format!("there is no stream '{stream_id}' of stream type '{stream_type}'{of}"));
     failure::with_stream_types(answer, stream_type, &served.store.known_stream_types())
 }
