@@ -461,7 +461,7 @@ fn status_counts_what_is_where() {
     let logs = status::wal(store.store());
     assert_eq!((logs.len(), logs[0].refuses_writes.is_none()), (1, true));
     assert!(logs[0].segments.len() >= 2 && logs[0].last_index > logs[0].watermark);
-    assert_eq!(status::files(store.store()).len() as u64, status::manifest(store.store(), 9).unwrap().files);
+    assert_eq!(status::files(store.store()).len() as u64, status::manifest(store.store(), None, 9).unwrap().files);
 }
 
 #[test]
