@@ -1,7 +1,7 @@
 //! The log of a member is damaged while its node is stopped: that replica takes no part any more, and a new member takes its place. What needs all logs
 //! says so there.
 
-use super::named::status;
+use super::named::{consumer, say, status};
 use super::nodes::Nodes;
 use super::{KEYS, everything_is_there, goes_on, under_load};
 use crate::harness::{Sse, seed};
@@ -76,15 +76,24 @@ fn a_named_subscription_does_not_pass_over_a_log_that_does_not_open() {
     for n in 1..20 {
         nodes.http(1).post("streams/Call/a", &event(n)).expect(201);
     }
+    let (mut stream, _) = consumer(&nodes, 1);
+    assert!(say(&nodes, 1, "park", &json!({ "position": stream.event().id, "reason": "later" })));
+    drop(stream);
     let before = status(&nodes, 1);
     nodes.stop(1);
     damage(&nodes, 1, false);
     nodes.start(1);
     nodes.until("it keeps them", |nodes| status(nodes, 1)["position"].is_string());
+    assert_eq!(nodes.http(1).post("subscriptions/s/replay", &json!({})).expect(200)["replayed"], 1);
     let (events, end) = Sse::open(&nodes.http(1), "subscriptions/s/events?idle_s=0", None).rest();
     assert_eq!((events.len(), end.as_deref()), (0, Some("unavailable")));
     let after = status(&nodes, 1);
     assert_eq!((&after["position"], &after["last_error"]["code"]), (&before["position"], &json!("unavailable")));
     assert!(after["last_error"]["error"].as_str().unwrap().contains("Call"), "{after}");
+    assert_eq!(
+        (&before["parked"][0]["replayed"], &after["parked"][0]["replayed"]),
+        (&json!(false), &json!(true)),
+        "{after}"
+    );
     nodes.kill(1);
 }

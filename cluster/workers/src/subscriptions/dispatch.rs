@@ -9,6 +9,7 @@ use super::feed::{Next, Reader};
 use super::page::{FollowPage, Texts};
 use super::trouble::Unread;
 use crate::clock;
+use crate::error::NodeError;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_engine::subscribe::durable::Offer;
@@ -21,6 +22,8 @@ use tokio::time::{sleep, timeout};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// After an error that says nothing of the events.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Parked events that cannot be read now are looked for until so many were not found, before what comes otherwise is.
+const PUT_OFF_MAX: usize = 32;
 
 /// Why nothing more can be given now.
 enum Stop {
@@ -145,26 +148,28 @@ fn delivery(texts: Option<&Texts>, row: u32, event: &EventRef<'_>, attempt: u32)
 
 /// Parked events that are to be given again. `true`: nobody takes anything more. One that cannot be read keeps nobody from what comes otherwise.
 async fn replays(named: &Named, reader: &Reader) -> Result<bool, Unread> {
-    let mut is_told = false;
-    loop {
+    let mut put_off = 0;
+    while put_off < PUT_OFF_MAX && !named.is_over(&reader.feed) {
         let now: Micros = clock::now();
-        let Some(position) = named.state.lock().next_replay(now) else { return Ok(false) };
+        let Some(position) = named.state.lock().next_replay(now) else { break };
         let before = position.before();
-        let page = match reader.next(before).await.map_err(Unread::behind(before)) {
-            Ok(Next::Page(page, _)) => Some(page),
-            Ok(Next::AtEnd) => None,
+        let page = match behind(reader, before).await.map_err(Unread::behind(before)) {
+            Ok(Some(page)) => page,
             Err(unread) if unread.is_passing() => return Err(unread),
-            Err(unread) => {
-                if !std::mem::replace(&mut is_told, true) {
+            not_read => {
+                if let Err(unread) = not_read
+                    && put_off == 0
+                {
                     tracing::warn!("subscription `{}` cannot give a parked event again: {}", named.name, unread.why());
                 }
+                put_off += 1;
                 named.state.lock().put_off_replay(position, clock::now());
                 continue;
             }
         };
-        let row = page.as_ref().map_or(0, |page| page.rows().rows_through(before));
-        let found = page.as_ref().and_then(|page| page.rows().row(row)).filter(|event| event.position() == position);
-        let texts = page.as_ref().zip(named.encode()).map(|(page, encode)| page.texts(&*encode));
+        let row = page.rows().rows_through(before);
+        let found = page.rows().row(row).filter(|event| event.position() == position);
+        let texts = named.encode().map(|encode| page.texts(&*encode));
         let mut state = named.state.lock();
         match state.offer_replay(position, found.as_ref().map(stream_key), now) {
             Offer::Deliver(consumer, attempt) => {
@@ -178,4 +183,20 @@ async fn replays(named: &Named, reader: &Reader) -> Result<bool, Unread> {
             Offer::Full => return Ok(true),
         }
     }
+    Ok(false)
+}
+
+/// The page that holds what stands right behind a place, if anything does; `None`: that is not known yet. A log that does not open says nothing of
+/// its events: who took that for an answer would let go of them.
+async fn behind(reader: &Reader, place: Position) -> Result<Option<Arc<FollowPage>>, NodeError> {
+    reader.check_open()?;
+    let next = match reader.next(place).await? {
+        // the end that is read for all may be before it
+        Next::AtEnd => reader.history(place).await?,
+        next @ Next::Page(..) => next,
+    };
+    Ok(match next {
+        Next::Page(page, end) if end > place => Some(page),
+        Next::Page(..) | Next::AtEnd => None,
+    })
 }
