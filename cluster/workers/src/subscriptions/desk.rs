@@ -65,6 +65,8 @@ pub(super) struct Named {
     asked: AtomicU64,
     looked: watch::Sender<Looked>,
     deleted: AtomicBool,
+    /// Held by who deletes it: of two at once the one that fails would take back what the other did.
+    deleting: tokio::sync::Mutex<()>,
     /// Another node gives its events from now on.
     moved: AtomicBool,
     pub(super) troubles: Troubles,
@@ -85,6 +87,7 @@ impl Named {
             asked: AtomicU64::new(0),
             looked: watch::Sender::new(Looked::default()),
             deleted: AtomicBool::new(false),
+            deleting: tokio::sync::Mutex::default(),
             moved: AtomicBool::new(false),
             troubles: Troubles::default(),
             keeper: keeper.clone(),
@@ -234,6 +237,8 @@ impl Named {
         let (number, at, settings, done) = (self.number, self.created_at, state.settings.clone(), state.done());
         let kept = Kept { number, at, settings, done, parked };
         drop(self.keeper.push(kept.records(&self.name).collect()));
+        // of what was dropped somebody may wait for a word
+        self.progressed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// How long until something is late or due.
@@ -421,16 +426,16 @@ impl Desk {
 
     /// Ends a subscription and its consumers, and forgets its position; where that cannot be kept it is there as before.
     pub(crate) async fn delete(self: &Arc<Self>, name: &str) -> Result<(), NodeError> {
-        let (named, ticket) = {
-            let all = self.all.lock();
-            let named = Arc::clone(all.get(name)?);
-            let ticket = named.keeper.push(vec![Record::Deleted(named.number)]);
-            (named, ticket)
-        };
+        let named = self.named(name)?;
         let (desk, mark) = (Arc::clone(self), self.feed.alive().mark());
         // whoever asked for it may go meanwhile
         let deleting = tokio::spawn(async move {
             let _mark = mark;
+            let _turn = named.deleting.lock().await;
+            if named.is_deleted() {
+                return Err(unknown(&named.name));
+            }
+            let ticket = named.keeper.push(vec![Record::Deleted(named.number)]);
             desk.deleted(&named, ticket.wait().await)
         });
         deleting.await.unwrap_or(Err(NodeError::OutcomeUnknown))

@@ -117,7 +117,10 @@ fn a_store_has_so_many_named_subscriptions_and_each_so_many_consumers() {
         let consumers: Vec<Consumer> = (0..256).map(|_| come().unwrap()).collect();
         assert_eq!(come().err().map(|refused| refused.kind()), Some(ErrorKind::Overloaded));
         drop(consumers);
-        store.delete_subscription("n7").await.unwrap();
+        let deleted = join_all([store.delete_subscription("n7"), store.delete_subscription("n7")]).await;
+        let gone = |error: &NodeError| error.kind() == ErrorKind::NotFound;
+        assert_eq!(deleted.iter().filter(|one| one.is_ok()).count(), 1, "it is deleted once");
+        assert!(deleted.iter().all(|one| one.as_ref().err().is_none_or(gone)));
         assert!(store.create_subscription("one-more", wish()).await.unwrap(), "there is room again");
         drop(store);
         stop(node).await;
