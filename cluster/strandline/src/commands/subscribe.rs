@@ -103,6 +103,8 @@ impl Following<'_> {
             let failure = match self.connection() {
                 Ok(Ended::Done) => return self.acknowledge(),
                 Ok(Ended::Again(failure)) => failure,
+                // what of the lines was read before nobody is there to say
+                Err(Failure::PipeClosed) => return Err(Failure::PipeClosed),
                 Err(failure) => {
                     // what was printed before it need not come again; the command ends for the first reason
                     let _ = self.acknowledge();
