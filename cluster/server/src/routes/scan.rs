@@ -40,8 +40,9 @@ const OWN_PIECE_BYTES: usize = 64 << 10;
 /// How long events wait for others that fill a piece, and for the batch that is read meanwhile.
 const WAITS_MAX: Duration = Duration::from_secs(5);
 
-/// How long the status waits for the first piece.
-const BEGINS_WITHIN: Duration = WAITS_MAX;
+/// How long the status waits for the first piece: less than the five seconds without a byte after which many a client gives up, and a node that
+/// hands the answer on looks whether this one lives.
+const BEGINS_WITHIN: Duration = Duration::from_secs(3);
 
 /// What an event takes beside its texts, about.
 const ROW_BYTES: usize = 512;
