@@ -50,9 +50,14 @@ impl<R> Held<R> {
         None
     }
 
-    /// All that wait, in their order.
+    /// All that wait, in their order, for who was to look.
     fn take(&mut self) -> VecDeque<(AppendRequest, R)> {
         self.is_timed = false;
+        self.give_up()
+    }
+
+    /// All that wait, for who does nothing of it: whoever was to look looks all the same, and nobody beside.
+    fn give_up(&mut self) -> VecDeque<(AppendRequest, R)> {
         std::mem::take(&mut self.waiting)
     }
 
@@ -96,7 +101,7 @@ impl WalWorker {
 
     /// Nothing is done of what is held.
     pub(super) fn refuse_held(&mut self, why: impl Fn() -> NodeError) {
-        self.held.take().into_iter().for_each(|(_, reply)| reply.refuse(why()));
+        self.held.give_up().into_iter().for_each(|(_, reply)| reply.refuse(why()));
     }
 }
 
@@ -139,6 +144,23 @@ mod tests {
         // what is left of a step is one
         assert!(held.pass(request(Some("a")), 7, &clock, || now).is_none());
         assert_eq!(held.looks_again_in(&clock, later), Some(Duration::from_millis(10)));
+    }
+
+    #[test]
+    fn one_look_at_a_time_is_to_come_also_where_what_was_held_is_refused() {
+        let (clock, now) = (ClosedClocks::new(Micros::MIN).open_log(), Micros(1_000_000));
+        clock.assign(now, 49_999, LogIndex(1));
+        let mut held = Held::new();
+        for n in 0..3 {
+            assert!(held.pass(request(Some("a")), n, &clock, || now).is_none());
+            let first = (n == 0).then_some(Duration::from_millis(50));
+            assert_eq!(held.looks_again_in(&clock, now), first, "the first look still comes");
+            assert_eq!(held.give_up().len(), 1);
+        }
+        assert!(held.pass(request(Some("a")), 3, &clock, || now).is_none());
+        assert_eq!(held.take().len(), 1);
+        assert!(held.pass(request(Some("a")), 4, &clock, || now).is_none());
+        assert!(held.looks_again_in(&clock, now).is_some(), "that was the look");
     }
 
     #[test]
