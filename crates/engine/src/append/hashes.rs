@@ -90,7 +90,7 @@ fn may_repeat(commands: &[HashedCommand]) -> bool {
         return false;
     }
     let mut seen: HashTable<u64> = HashTable::with_capacity(commands.len());
-    commands.iter().map(|command| command.key as u64).filter(|key| *key != 0).any(|key| {
+    commands.iter().filter(|command| command.key != 0).map(|command| command.key as u64).any(|key| {
         let is_known = seen.find(key, |other| *other == key).is_some();
         seen.insert_unique(key, key, |key| *key);
         is_known
@@ -146,6 +146,13 @@ mod tests {
         let of_streams = |ids: &[Option<&str>]| Hashes::of(batch(BatchUnit::Rows, ids).view(), &rules(Scope::Stream));
         assert!(!of_streams(&[Some("a"), Some("a")]).may_repeat());
         assert!(of_streams(&[Some("a"), None, Some("a")]).may_repeat());
+    }
+
+    #[test]
+    fn a_key_of_which_half_is_zeros_is_one() {
+        let command = |key: u128| HashedCommand { key, digest: 1 };
+        assert!(may_repeat(&[command(7 << 64), command(7 << 64)]));
+        assert!(!may_repeat(&[HashedCommand::default(), command(7 << 64), HashedCommand::default()]));
     }
 
     #[test]
