@@ -524,3 +524,32 @@ impl std::fmt::Debug for LogFiles {
         write!(f, "LogFiles({})", self.dir.display())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::AlignedBuf;
+    use crate::crash_disk::CrashDisk;
+
+    #[test]
+    fn a_file_that_has_become_a_segment_gets_no_zeros() {
+        let sizes =
+            FileSizes { segment_bytes: 1 << 20, fill_min_bytes: 4 << 10, fill_max_bytes: 8 << 10, low_water_bytes: 0 };
+        let files = LogFiles::new(Arc::new(CrashDisk::new()), Path::new("/logs/Call"), sizes, true);
+        let (spare, zeros) = (files.make_spare().unwrap(), AlignedBuf::zeroed(FILL_STEP_BYTES));
+        files.fill_untaken(&spare, 64 << 10, &zeros).unwrap();
+        assert_eq!(files.space.get().spare, 64 << 10);
+        // the cleaner has looked, and begins only now
+        let looked_at = spare.clone();
+        assert_eq!(spare.take(), 64 << 10);
+        files.space.update(|space| space.spare = 0);
+        let mut group = AlignedBuf::zeroed(128 << 10);
+        group.fill(7);
+        spare.file.write_at(0, &group).unwrap();
+        files.fill_untaken(&looked_at, 256 << 10, &zeros).unwrap();
+        let mut stored = vec![0; group.len()];
+        assert_eq!(spare.file.read_at(0, &mut stored).unwrap(), group.len());
+        assert!(stored == group[..], "zeros stand where a group was written");
+        assert_eq!(files.space.get().spare, 0, "nothing of it is the next segment's");
+    }
+}

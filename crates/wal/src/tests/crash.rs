@@ -3,6 +3,7 @@
 
 use super::staged::Held;
 use super::*;
+use crate::buffer::AlignedBuf;
 use crate::crash_disk::{Dice, Faults};
 
 struct History {
@@ -16,13 +17,14 @@ struct History {
     next_value: u32,
     /// Groups are handed over behind the one that is on its way.
     stages: bool,
+    zeros: AlignedBuf,
 }
 
 impl History {
     fn new(config: LogConfig, seed: u64) -> Self {
-        let (pushed, dice) = (Vec::new(), Dice::new(seed));
+        let (pushed, dice, zeros) = (Vec::new(), Dice::new(seed), AlignedBuf::zeroed(16 << 10));
         let rig = Rig::new(config);
-        Self { rig, dice, pushed, acknowledged: 0, trimmed: LogIndex::ZERO, next_value: 0, stages: false }
+        Self { rig, dice, pushed, acknowledged: 0, trimmed: LogIndex::ZERO, next_value: 0, stages: false, zeros }
     }
 
     fn entry(&mut self, writer: &mut LogWriter) {
@@ -42,6 +44,9 @@ impl History {
                 1 if self.trim(writer) => {}
                 2 => {
                     self.rig.io.background(3);
+                    if !self.fill_ahead(writer) {
+                        return;
+                    }
                 }
                 3 => drop(writer.idle_mark(self.rig.now)),
                 _ => (0..self.dice.below(6)).for_each(|_| self.entry(writer)),
@@ -50,6 +55,12 @@ impl History {
                 return;
             }
         }
+    }
+
+    /// As the thread of the cleaner does it; false if the disk failed.
+    fn fill_ahead(&self, writer: &LogWriter) -> bool {
+        let files = &writer.start.files;
+        !files.wants_fill() || files.fill_ahead(&self.zeros).is_ok()
     }
 
     fn trim(&mut self, writer: &mut LogWriter) -> bool {
