@@ -425,10 +425,11 @@ async fn run(
     for (node, address) in &known {
         transport.learn(*node, address);
     }
+    // first: a folder that must not be gone on with counts no more, or it would come above the one in whose place it was put
+    let machine = Arc::new(MetaMachine::open(Box::new(KeptFile::of(dir)))?);
     let is_member = member.cluster != 0;
     let life = if is_member { life::begin(dir, &transport, &known, member.node).await? } else { None };
-    let keep = KeptFile::of(dir);
-    let (machine, groups) = (Arc::new(MetaMachine::open(Box::new(keep))?), Arc::new(Groups::default()));
+    let groups = Arc::new(Groups::default());
     let now: strandline_consensus::Clock = Arc::new(clock::now);
     let meta = open_meta(MetaParts {
         dir: log,

@@ -422,10 +422,20 @@ async fn an_older_copy_of_a_members_data_directory_does_not_start_where_another_
     for _ in 0..2 {
         place.start("two", flags(), &[]).await.unwrap().unwrap().stop().await;
     }
+    let newest = place.dir("newest");
+    copy(&own, &newest);
     copy(&older, &own);
     let refused = place.refused("two", flags(), &[]).await;
     assert!(refused.contains("had heard 3 of it") && refused.contains("It must not vote"), "{refused}");
     assert!(own.join("cluster/must-not-vote").exists());
+    // however often it is tried: the folder in whose place it was put is none
+    for _ in 0..2 {
+        assert_eq!(place.refused("two", flags(), &[]).await, refused);
+    }
+    copy(&own, &older);
+    copy(&newest, &own);
+    place.start("two", flags(), &[]).await.unwrap().unwrap().stop().await;
+    copy(&older, &own);
     // also when nobody is there who knows
     first.stop().await;
     let again = place.refused("two", flags(), &[]).await;
