@@ -28,6 +28,9 @@ const HEARS_WITHIN: Duration = Duration::from_secs(1);
 /// How long for what members have let readers pass: one that is away says nothing.
 const MEMBERS_WITHIN: Duration = Duration::from_millis(300);
 
+/// Between two questions while somebody waits: whoever was asked has answered that it does not know, and another one may.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// A leadership of a log on this node.
 struct Begun {
     leader: LeaderId,
@@ -95,7 +98,8 @@ impl StoreReplicas {
                 self.group(&log).iter().for_each(|group| group.tell_again());
             }
             // somebody waits, or a while has passed
-            let _ = timeout(LOOK_EVERY, self.hearing.asks.notified()).await;
+            let pause = if self.hearing.waiting().is_empty() { LOOK_EVERY } else { AGAIN };
+            let _ = timeout(pause, self.hearing.asks.notified()).await;
         }
     }
 
@@ -152,8 +156,10 @@ impl StoreReplicas {
 
     /// The same once everything that was committed before this call is applied here. `None`: it is not in time.
     pub(super) async fn newest_committed(&self) -> Option<Micros> {
-        let is_here = timeout(HEARS_WITHIN, Box::pin(self.has_what_is_committed())).await;
-        if is_here.unwrap_or(false) { self.newest_passed() } else { None }
+        let is_here = timeout(HEARS_WITHIN, Box::pin(self.has_what_is_committed())).await.unwrap_or(false);
+        // of what is committed while a store stops its owners see nothing any more
+        let is_seen = is_here && !*self.stop.borrow();
+        if is_seen { self.newest_passed() } else { None }
     }
 
     fn heard_of(&self, moment: Option<Micros>) {
