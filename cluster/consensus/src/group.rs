@@ -244,6 +244,12 @@ impl Group {
         }
     }
 
+    /// Whether its machine takes by now what a leader takes, if this node is one.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        self.state.machine().takes()
+    }
+
     /// Everything that was acknowledged before this call, by whoever, is applied here when it returns: a quorum has answered in between
     /// that this node leads.
     ///

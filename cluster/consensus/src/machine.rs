@@ -112,6 +112,11 @@ pub trait Machine: Send + Sync + 'static {
         true
     }
 
+    /// Whether it takes by now what a leader takes, if this node is one.
+    fn takes(&self) -> bool {
+        true
+    }
+
     /// Where entries have moments: no entry that this node makes later has this one or an earlier one, and every one that has is applied.
     fn close(&self) -> Option<Micros> {
         None

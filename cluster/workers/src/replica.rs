@@ -306,9 +306,10 @@ impl Machine for LogMachine {
 
     /// Before the group is where it should be its owner was told nothing, and what a busy one has not heard yet it has not given up.
     fn acts(&self) -> bool {
-        if self.unheard.is_any() {
-            return true;
-        }
+        self.unheard.is_any() || self.takes()
+    }
+
+    fn takes(&self) -> bool {
         let shared = self.store.log(&self.log).filter(|_| self.established.load(Ordering::SeqCst));
         shared.is_none_or(|shared| shared.published().clock().leads())
     }

@@ -116,6 +116,30 @@ fn without_the_maker_of_a_new_log(count: usize) -> Nodes {
     nodes
 }
 
+/// Who begins to lead a log asks the leaders of the others first, and waits in vain where one has none.
+#[test]
+fn an_append_waits_for_who_begins_to_lead_its_log() {
+    let mut nodes = Nodes::of(3, KEYS, &[]);
+    nodes.tell(1, &["--replication", "1"]);
+    (1..=3).for_each(|node| nodes.start(node));
+    nodes.until("every node votes", |nodes| {
+        let shard = nodes.shard(1, None);
+        shard["settled"] == true && shard["voters"] == json!([1, 2, 3])
+    });
+    for (stream_type, voter) in [("Call", 1), ("Order", 2)] {
+        nodes.until("it takes an append", |nodes| append(nodes, 1, stream_type, voter));
+        assert_eq!(nodes.shard(1, Some(stream_type))["voters"], json!([voter]));
+    }
+    nodes.until("it has the other log too", |nodes| nodes.shard(1, Some("Order"))["here"] == true);
+    nodes.kill(2);
+    nodes.kill(1);
+    nodes.start(1);
+    assert!(append(&nodes, 1, "Call", 3));
+    nodes.start(2);
+    nodes.until("the other log takes an append", |nodes| append(nodes, 1, "Order", 4));
+    nodes.stop_all();
+}
+
 /// The only voter of the new log is away, so nobody makes its group.
 #[test]
 fn the_global_order_goes_on_while_who_shall_make_a_new_log_is_away() {

@@ -62,9 +62,11 @@ impl Affair {
     /// Who answers it now.
     pub(super) fn who_answers(&self, control: &Control) -> Answers {
         let node = match self {
-            Self::Leads(group) => {
-                control.groups().get(group).and_then(|group| group.status().leader).map(|(node, _)| node)
-            }
+            Self::Leads(group) => control.groups().get(group).and_then(|group| {
+                let (leader, _) = group.status().leader?;
+                // who begins to lead a log hears of the others first, and takes nothing before
+                (leader != control.node() || group.takes()).then_some(leader)
+            }),
             Self::Compacts(store) => control.with_state(|state| state.compactor(store)),
             Self::At(node) => Some(*node),
             Self::Reads(_) => return Answers::Here,
