@@ -27,15 +27,17 @@ fn file(dir: &Path) -> PathBuf {
     dir.join("cluster").join("life")
 }
 
-/// Counts on, durable on return. A folder without the file begins; one whose file is damaged goes on above all that it can have counted.
-fn count(dir: &Path) -> Result<u64, DataDirError> {
+/// Counts on, durable on return. A folder without the file begins; one whose file is damaged goes on above all that it can have counted. `above`: what this start
+/// has told, and the file says less of if somebody took it away meanwhile.
+fn count(dir: &Path, above: u64) -> Result<u64, DataDirError> {
     let path = file(dir);
     let said = match fs::read(&path) {
         Ok(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n')?.parse::<u64>().ok()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Some(0),
         Err(e) => return Err(at(&path)(e)),
     };
-    let number = said.map_or_else(|| clock::now().0.unsigned_abs(), |said| said.saturating_add(1));
+    let next = said.map_or_else(|| clock::now().0.unsigned_abs(), |said| said.saturating_add(1));
+    let number = next.max(above.saturating_add(1));
     make_own_folder(path.parent().unwrap_or(dir))?;
     write_whole(&path, format!("{number}\n").as_bytes())?;
     Ok(number)
@@ -49,7 +51,7 @@ pub(super) async fn begin(
     known: &[(NodeId, String)],
     own: NodeId,
 ) -> Result<Option<Life>, ClusterError> {
-    let number = match count(dir) {
+    let number = match count(dir, 0) {
         Ok(number) => number,
         Err(error) => {
             tracing::warn!(
@@ -84,8 +86,8 @@ async fn keep_counting(control: &Control, dir: &Path, began: Option<Life>) {
     let (mut counted, mut is_heard) = (Instant::now(), false);
     while control.lost().is_none() {
         if life.number == 0 || is_heard && counted.elapsed() >= COUNT_EVERY {
-            let dir = dir.to_owned();
-            match tokio::task::spawn_blocking(move || count(&dir)).await {
+            let (dir, above) = (dir.to_owned(), life.number);
+            match tokio::task::spawn_blocking(move || count(&dir, above)).await {
                 Ok(Ok(number)) => {
                     life.number = number;
                     (counted, is_heard) = (Instant::now(), false);
@@ -109,13 +111,16 @@ mod tests {
     #[test]
     fn a_folder_counts_from_one_and_a_damaged_file_goes_on_above() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!([1, 2, 3].map(|_| count(folder.path()).unwrap()), [1, 2, 3]);
+        assert_eq!([1, 2, 3].map(|_| count(folder.path(), 0).unwrap()), [1, 2, 3]);
         assert_eq!(fs::read(file(folder.path())).unwrap(), b"3\n");
         for damaged in [&b""[..], b"4", b"4\n4\n", b"\xff\n", b"-1\n"] {
             fs::write(file(folder.path()), damaged).unwrap();
-            let number = count(folder.path()).unwrap();
+            let number = count(folder.path(), 0).unwrap();
             assert!(number > 1_000_000_000, "{damaged:?}: {number}");
-            assert_eq!(count(folder.path()).unwrap(), number + 1);
+            assert_eq!(count(folder.path(), 0).unwrap(), number + 1);
         }
+        fs::remove_file(file(folder.path())).unwrap();
+        assert_eq!(count(folder.path(), 7).unwrap(), 8, "never below what was told");
+        assert_eq!(count(folder.path(), 7).unwrap(), 9);
     }
 }
