@@ -117,7 +117,7 @@ pub(crate) fn request(parts: &RunParts, job: &Job, job_id: u128, span: &Span, ha
     }
 }
 
-/// What is true without a job: the current manifest.
+/// What is true without a job: the current manifest, which the owner of a store without a log may not have heard of yet.
 fn nothing(parts: &RunParts, job: &Job) -> JobOutcome {
     let snapshot = parts.store.durable().pin();
     let through = snapshot.watermark(&job.log);

@@ -265,7 +265,18 @@ impl<R> LogDriver<R> {
 
     /// A manifest took over everything up to `through`. Memory lets it go with [`settle_step`](Self::settle_step).
     pub fn compacted(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
+        if self.is_yet_to_hear_of(through) {
+            return;
+        }
         self.log.compacted(through, settled);
+    }
+
+    /// Whether a manifest holds what is on its way here, so that its own word must come first. Of a log file no manifest takes what its
+    /// owner does not know to be durable; a commit of files is a manifest before it is told to who asked for it, and another replica may
+    /// have been quicker to apply and to compact.
+    fn is_yet_to_hear_of(&self, through: LogIndex) -> bool {
+        let is_log_file = matches!(self.sink, Sink::Log(_));
+        !is_log_file && !self.is_idle() && through > self.log.committed_through()
     }
 
     /// Lets go of some more of what manifests took over: a step that no append waits long for. `false`: nothing is left.

@@ -339,7 +339,7 @@ impl Log {
     }
 
     /// A manifest took over everything up to `through`: `settled` has it. Memory lets it go with
-    /// [`settle_step`](Self::settle_step).
+    /// [`settle_step`](Self::settle_step). What is in flight stays: one that holds it took what may never have been stored.
     pub fn compacted(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
         if self.in_flight.front().is_some_and(|entry| entry.index <= through) {
             broken("a compaction job took more than is committed");

@@ -19,6 +19,7 @@ mod memory_alone;
 mod merges;
 mod names;
 mod no_log;
+mod no_log_told;
 mod pages;
 mod read_tiers;
 mod rebuilt_runs;
