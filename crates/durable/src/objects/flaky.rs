@@ -39,11 +39,19 @@ struct Plan {
     /// Operations, those that read included.
     calls: AtomicU64,
     /// What happens just before one of them.
-    meanwhile: Mutex<Option<(u64, Meanwhile)>>,
+    meanwhile: Mutex<Option<(When, Meanwhile)>>,
 }
 
-/// What another process does.
+/// What another process does, or another thread.
 type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// Before which operation.
+enum When {
+    /// The one with this number, from 1.
+    Call(u64),
+    /// The first on an object whose path begins so.
+    On(&'static str),
+}
 
 struct Late {
     objects: SharedObjects,
@@ -70,10 +78,15 @@ impl FlakyObjects {
     /// Does something just before the `at`-th operation from now on, from 1, whether it reads or changes; in the thread that asks for it.
     pub fn meanwhile(&self, at: u64, what: impl FnOnce() + Send + 'static) {
         self.plan.calls.store(0, Ordering::SeqCst);
-        *self.plan.meanwhile.lock() = Some((at, Box::new(what)));
+        *self.plan.meanwhile.lock() = Some((When::Call(at), Box::new(what)));
     }
 
-    /// Whether what [`meanwhile`](Self::meanwhile) was told has not happened yet; it will not any more.
+    /// The same before the next operation on an object whose path begins so.
+    pub fn meanwhile_on(&self, prefix: &'static str, what: impl FnOnce() + Send + 'static) {
+        *self.plan.meanwhile.lock() = Some((When::On(prefix), Box::new(what)));
+    }
+
+    /// Whether what [`meanwhile`](Self::meanwhile) or [`meanwhile_on`](Self::meanwhile_on) was told has not happened yet; it will not any more.
     #[must_use]
     pub fn was_not_reached(&self) -> bool {
         self.plan.meanwhile.lock().take().is_some()
@@ -115,7 +128,11 @@ impl FlakyObjects {
 
     fn alive(&self, path: &str) -> Result<(), ObjectError> {
         let call = self.plan.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        let due = self.plan.meanwhile.lock().take_if(|(at, _)| *at == call);
+        let is_due = |when: &When| match when {
+            When::Call(at) => *at == call,
+            When::On(prefix) => path.starts_with(prefix),
+        };
+        let due = self.plan.meanwhile.lock().take_if(|(when, _)| is_due(when));
         if let Some((_, act)) = due {
             act();
         }

@@ -10,7 +10,7 @@
 
 use super::commit::{Change, CommitError, DeleteMode, Restore, RestoreChange, RetireChange, Retirement};
 use super::retired::RangeSet;
-use super::{DurableTier, Snapshot, names};
+use super::{DurableTier, Snapshot};
 use crate::manifest::{Manifest, Tombstone};
 use crate::objects::ObjectError;
 use crate::read::ReadError;
@@ -84,11 +84,7 @@ impl DurableTier {
         }
         let change = RetireChange { what: retirement, ranges: &ranges };
         let snapshot = self.make(&change, retirement.job_id, retirement.at)?;
-        for file in &retirement.files {
-            if let Err(error) = names::set_aside(&*self.inner.shared.objects, &file.path) {
-                tracing::warn!(path = file.path, %error, "a removed file keeps its name until the next start");
-            }
-        }
+        self.name_as_meant(retirement.files.iter().map(|file| &**file));
         if retirement.mode == DeleteMode::Hard {
             self.delete_given_up();
         }
@@ -107,11 +103,7 @@ impl DurableTier {
         ranges.iter_mut().for_each(RangeSet::finish);
         let change = RestoreChange { what: restore, ranges: &ranges };
         let snapshot = self.make(&change, restore.job_id, restore.at)?;
-        for Tombstone { entry, .. } in &restore.tombstones {
-            if let Err(error) = names::take_back(&*self.inner.shared.objects, &entry.path) {
-                tracing::warn!(path = entry.path, %error, "a restored file gets its name back at the next start");
-            }
-        }
+        self.name_as_meant(restore.tombstones.iter().map(|tombstone| &tombstone.entry));
         Ok(Restored { snapshot, ranges: ranges.iter().map(|set| set.ranges().count() as u64).sum() })
     }
 

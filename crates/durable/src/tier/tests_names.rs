@@ -2,9 +2,10 @@
 
 use super::tests::all;
 use super::*;
-use crate::objects::{LocalObjects, Objects as _};
+use crate::Replacement;
+use crate::objects::{Fault, FlakyObjects, LocalObjects, Objects as _};
 use crate::testing::*;
-use crate::tier::commit::{DeleteMode, Retirement};
+use crate::tier::commit::{DeleteMode, Restore, Retirement};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -150,4 +151,48 @@ fn a_sweep_beside_a_commit_gives_no_file_two_names() {
         assert_eq!(names(dir.path()), tier.pin().files().iter().map(|f| f.path.clone()).collect::<Vec<_>>());
         assert_eq!(all(&tier.pin()), events);
     }
+}
+
+/// A commit is true before its files have their names: what another one means by then counts.
+#[test]
+fn a_commit_between_another_one_and_its_renames_has_the_last_word() {
+    for merges in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(prepare(dir.path(), 2));
+        let (data, manifests) = folders(dir.path());
+        let flaky = FlakyObjects::new(data, 0, Fault::FailOnce);
+        let objects: SharedObjects = Arc::new(flaky.clone());
+        let tier = DurableTier::open_with(objects, manifests, &config(""), options(7)).unwrap();
+        let events = all(&tier.pin());
+        let file = Arc::clone(&tier.pin().files()[0]);
+        // the Delta log is written right behind a commit, before files are renamed
+        let other = tier.clone();
+        if merges {
+            retire(&tier, DeleteMode::Tombstone);
+            let add = write(&tier, &job(60, 0, 10), &events[..100].to_vec()).unwrap();
+            let (remove, at) = (vec![Arc::clone(&file)], Micros(START_US + 6));
+            let merge = Replacement { job_id: 60, at, log: log(), remove, add, doubles: 0 };
+            flaky.meanwhile_on("_delta_log", move || drop(other.replace(&merge).unwrap()));
+            restore(&tier, 61);
+        } else {
+            flaky.meanwhile_on("_delta_log", move || restore(&other, 61));
+            retire(&tier, DeleteMode::Tombstone);
+        }
+        assert!(!flaky.was_not_reached());
+        let live: Vec<String> = tier.pin().files().iter().map(|file| file.path.clone()).collect();
+        assert_eq!(live.contains(&file.path), !merges);
+        let mut seen = names(dir.path());
+        seen.retain(|path| path.ends_with(".parquet"));
+        seen.sort_unstable();
+        let mut wanted = live;
+        wanted.sort_unstable();
+        assert_eq!(seen, wanted, "a glob sees what is live");
+        assert_eq!((all(&tier.pin()), crate::verify_replaced(&tier).findings), (events, vec![]));
+    }
+}
+
+fn restore(tier: &DurableTier, job_id: u128) {
+    let tombstones = tier.pin().manifest().tombstones.clone();
+    assert_eq!(tombstones.len(), 1);
+    tier.restore(&Restore { job_id, at: Micros(START_US + 6), tombstones }, &|| ControlFlow::Continue(())).unwrap();
 }

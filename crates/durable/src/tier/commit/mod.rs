@@ -138,6 +138,26 @@ impl DurableTier {
             tracing::warn!(%error, "a committed file keeps its staged name until the next start");
         }
     }
+
+    /// Gives files that are live no more, or live again, the names that the newest version means by now: other commits may have come since
+    /// the one that changed them, and none comes while one of them is renamed.
+    pub(super) fn name_as_meant<'f>(&self, files: impl Iterator<Item = &'f FileEntry>) {
+        let objects = &*self.inner.shared.objects;
+        if !objects.stages() {
+            return;
+        }
+        for file in files {
+            let committer = self.inner.committer.lock();
+            let named = match self.pin().manifest.is_live(file) {
+                true => names::take_back(objects, &file.path),
+                false => names::set_aside(objects, &file.path),
+            };
+            drop(committer);
+            if let Err(error) = named {
+                tracing::warn!(path = file.path, %error, "a data file gets the name that it is to have at the next start");
+            }
+        }
+    }
 }
 
 /// How a change became true.

@@ -6,7 +6,7 @@
 use super::{Change, CommitError};
 use crate::entry::FileEntry;
 use crate::manifest::Manifest;
-use crate::tier::{DurableTier, Snapshot, names};
+use crate::tier::{DurableTier, Snapshot};
 use std::sync::Arc;
 use strandline_event::{LogKey, Micros};
 
@@ -40,11 +40,7 @@ impl DurableTier {
         })?;
         // in this order a glob may see an event twice for a moment, but never misses one
         self.publish_files(&outcome, &replacement.add);
-        for file in &replacement.remove {
-            if let Err(error) = names::set_aside(&*self.inner.shared.objects, &file.path) {
-                tracing::warn!(path = file.path, %error, "a replaced file keeps its name until the next start");
-            }
-        }
+        self.name_as_meant(replacement.remove.iter().map(|file| &**file));
         Ok(outcome.snapshot())
     }
 }
