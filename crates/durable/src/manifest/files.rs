@@ -122,24 +122,41 @@ pub(crate) fn read_skeleton(objects: &dyn Objects, version: u64) -> Result<(Skel
 
 /// A version with all its entries, and the CRC32C of its file.
 pub(crate) fn read(objects: &dyn Objects, version: u64) -> Result<(Manifest, u32), ManifestError> {
+    read_after(objects, version, None)
+}
+
+/// The same; segments that an earlier version names too are not read again, since they never change.
+pub(crate) fn read_after(
+    objects: &dyn Objects,
+    version: u64,
+    earlier: Option<&Manifest>,
+) -> Result<(Manifest, u32), ManifestError> {
     let (skeleton, crc) = read_skeleton(objects, version)?;
     let mut manifest = skeleton.manifest;
     for (key, refs) in skeleton.segments {
+        let known = earlier.and_then(|earlier| earlier.groups.get(&key)).map(|group| &*group.segments);
         let group = manifest.groups.entry(key).or_default();
         for segment in refs {
-            let entries = read_entries(objects, &segment)?;
+            let entries = held(known, &segment).map_or_else(|| read_entries(objects, &segment), Ok)?;
             group.segments.push((segment, entries));
         }
     }
+    let known = earlier.map(|earlier| &*earlier.replaced.segments);
     for segment in skeleton.replaced {
-        let files = read_replaced(objects, &segment)?;
+        let files = held(known, &segment).map_or_else(|| read_replaced(objects, &segment), Ok)?;
         manifest.replaced.segments.push((segment, files));
     }
+    let known = earlier.map(|earlier| &*earlier.redactions.segments);
     for segment in skeleton.redactions {
-        let events = read_redactions(objects, &segment)?;
+        let events = held(known, &segment).map_or_else(|| read_redactions(objects, &segment), Ok)?;
         manifest.redactions.segments.push((segment, events));
     }
     Ok((manifest, crc))
+}
+
+/// What a segment holds, if it is among these.
+fn held<T>(known: Option<&[(SegmentRef, Arc<[T]>)]>, segment: &SegmentRef) -> Option<Arc<[T]>> {
+    known?.iter().find(|(known, _)| known == segment).map(|(_, held)| Arc::clone(held))
 }
 
 /// The entries of a segment.

@@ -15,7 +15,7 @@ pub(crate) use checkpoint::newest_version;
 pub use envelope::EnvelopeError;
 pub use files::ManifestError;
 pub(crate) use files::{
-    Put, SEGMENT_FOLDER, maker_of, newest_above, put, read, read_entries, read_redactions, read_replaced,
+    Put, SEGMENT_FOLDER, maker_of, newest_above, put, read, read_after, read_entries, read_redactions, read_replaced,
     read_skeleton, seal, version_name, versions,
 };
 pub(crate) use json::Skeleton;

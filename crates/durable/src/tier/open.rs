@@ -25,7 +25,11 @@ use strandline_keys::KeyError;
 
 /// Decoded footers that are kept, in bytes, where the caller names no bound.
 pub const CACHE_BYTES_DEFAULT: usize = 128 << 20;
-const CLAIM_TRIES: u32 = 64;
+/// An owner that commits all the time is overtaken when one of its commits takes longer than a read and a create; it is rare that none of
+/// so many does.
+const CLAIM_TRIES: u32 = 256;
+/// Tries after which the end of the versions is looked for again, in case the owner is quicker by a whole version and more.
+const CLAIMS_BETWEEN_LOOKS: u32 = 4;
 /// Objects that are looked at for what a store without a manifest has left.
 const LEFTOVERS_LOOKED_AT: usize = 1000;
 
@@ -172,6 +176,28 @@ enum Upon {
     Newest,
     /// This one (none: a new store), and no other.
     Judged(Option<Arc<Snapshot>>),
+    /// This one, or what its owner has committed since under the same declaration.
+    Since(Arc<Snapshot>),
+}
+
+impl Upon {
+    fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Self::Newest | Self::Judged(None) => None,
+            Self::Judged(Some(snapshot)) | Self::Since(snapshot) => Some(snapshot),
+        }
+    }
+
+    /// The newest version is this one: whether it may be begun upon, or why not.
+    fn allows(&self, current: &Manifest) -> Result<(), OpenError> {
+        let Self::Since(judged) = self else { return Ok(()) };
+        let said = |m: &Manifest| (m.store_id, m.epoch, m.logs_open);
+        let before = judged.manifest();
+        if said(before) == said(current) && before.config_text == current.config_text {
+            return Ok(());
+        }
+        Err(OpenError::Moved { judged: Some(before.version), found: Some(current.version) })
+    }
 }
 
 impl DurableTier {
@@ -210,6 +236,21 @@ impl DurableTier {
         Self::open_upon(objects, manifests, config, options, Upon::Judged(judged))
     }
 
+    /// [`open_with`](Self::open_with) upon the version that was judged, or upon those that its owner has committed since: of a store
+    /// without a log, whose owner may commit faster than anybody judges.
+    ///
+    /// # Errors
+    /// `Moved` if there is another owner by now, or another declaration: nothing is claimed then. Judge that one, and try again.
+    pub fn open_since(
+        objects: SharedObjects,
+        manifests: SharedObjects,
+        config: &StoreConfig,
+        options: OpenOptions,
+        judged: Arc<Snapshot>,
+    ) -> Result<Self, OpenError> {
+        Self::open_upon(objects, manifests, config, options, Upon::Since(judged))
+    }
+
     fn open_upon(
         objects: SharedObjects,
         manifests: SharedObjects,
@@ -221,7 +262,7 @@ impl DurableTier {
         let shared = shared(objects, manifests, config, options.cache_bytes)?;
         probe_places(&shared, config, options.entropy)?;
         let claimed = claim(&shared, config, &options, &upon)?;
-        let before = if let Upon::Judged(judged) = &upon { judged.as_deref() } else { None };
+        let before = upon.snapshot();
         let (manifest, crc) = match claimed {
             Claimed::Made(manifest, crc) => (manifest, crc),
             Claimed::NoRoom(manifest, crc) => {
@@ -459,37 +500,46 @@ pub(super) fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(
 /// Creates the next version under a raised epoch, or the first version of a new store.
 fn claim(shared: &Shared, config: &StoreConfig, options: &OpenOptions, upon: &Upon) -> Result<Claimed, OpenError> {
     let manifests = &*shared.manifests;
-    let mut known = match upon {
-        Upon::Judged(Some(snapshot)) => snapshot.version(),
-        Upon::Judged(None) | Upon::Newest => 0,
-    };
-    for _ in 0..CLAIM_TRIES {
-        // a store that was judged is not asked for what lies before what was judged
-        let newest = match known {
-            0 => manifest::newest_version(manifests)?,
-            known => manifest::newest_above(manifests, known)?,
+    let mut known = upon.snapshot().map_or(0, Snapshot::version);
+    let may_follow = !matches!(upon, Upon::Judged(_));
+    // the version that somebody else was faster with, and what it was to be
+    let mut beaten: Option<Manifest> = None;
+    for tries in 0..CLAIM_TRIES {
+        // right upon it, with no look in between: that would take as long as the owner's next commit
+        let passed = beaten.as_ref().map(|ours| ours.version);
+        let newest = match passed.filter(|_| may_follow && !tries.is_multiple_of(CLAIMS_BETWEEN_LOOKS)) {
+            Some(version) => Some(version),
+            // a store that was judged is not asked for what lies before what was judged
+            None if known == 0 => manifest::newest_version(manifests)?,
+            None => manifest::newest_above(manifests, known)?,
         };
-        if let (Upon::Judged(judged), Some(_)) = (upon, newest) {
-            let judged = judged.as_ref().map(|snapshot| snapshot.version());
-            return Err(OpenError::Moved { judged, found: newest });
+        match (passed, newest) {
+            (Some(version), None) => return Err(OpenError::Obstructed { version }),
+            (_, Some(_)) if !may_follow => {
+                let judged = upon.snapshot().map(Snapshot::version);
+                return Err(OpenError::Moved { judged, found: newest });
+            }
+            _ => known = newest.unwrap_or(known),
         }
-        known = newest.unwrap_or(known);
         let next = if known == 0 {
             refuse_leftovers(shared, config)?;
             birth(config, options)
         } else {
-            let (current, crc) = manifest::read(manifests, known)?;
+            let earlier = beaten.as_ref().or_else(|| upon.snapshot().map(Snapshot::manifest));
+            let (current, crc) = match manifest::read_after(manifests, known, earlier) {
+                Err(_) if passed == Some(known) && manifest::newest_above(manifests, known - 1)?.is_none() => {
+                    return Err(OpenError::Obstructed { version: known });
+                }
+                read => read?,
+            };
             check_store(&current, config)?;
+            upon.allows(&current)?;
             raised(current, crc, config, options)
         };
         match manifest::put(manifests, &next) {
             Ok(Put::Ours(crc)) => return Ok(Claimed::Made(next, crc)),
             // somebody else was faster: claim above them
-            Ok(Put::Others) => {
-                if manifest::newest_above(manifests, known)?.is_none() {
-                    return Err(OpenError::Obstructed { version: next.version });
-                }
-            }
+            Ok(Put::Others) => beaten = Some(next),
             Err(NotCreated::No(ObjectError::DiskFull { .. })) if known > 0 && LateClaim::is_for(shared, config) => {
                 let (current, crc) = manifest::read(manifests, known)?;
                 return Ok(Claimed::NoRoom(current, crc));

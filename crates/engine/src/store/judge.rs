@@ -3,7 +3,8 @@
 //! ```text
 //!  the newest manifest -> declaration -> logs opened, judged against it      nothing of the durable tier is written
 //!                                          |
-//!                                        claim: one commit right upon that manifest (moved meanwhile: judged again)
+//!                                        claim: one commit right upon that manifest (moved meanwhile: judged again;
+//!                                          |     without a log: upon what its owner has committed since)
 //!                                          |
 //!                                        the rest of the opening (see `open`)
 //! ```
@@ -103,7 +104,7 @@ impl Judged {
         self.facts.snapshot.as_ref().map_or_else(BTreeMap::new, |snapshot| snapshot.manifest().buckets.clone())
     }
 
-    /// Becomes the owner, upon the manifest that was judged.
+    /// Becomes the owner, upon the manifest that was judged, or a later one of a store without a log.
     pub(super) fn claim(self) -> Result<(OpenOptions, Option<PathBuf>, DurableTier, Facts), OpenError> {
         let Self { options, wal_dir, objects, mut facts } = self;
         let marks = Marks::of(&LogPlace::of(&options, wal_dir.as_deref(), objects.0.keys())?);
@@ -122,8 +123,20 @@ impl Judged {
                 scratch: options.scratch.clone(),
             };
             let (files, manifests) = (Arc::clone(&objects.0), Arc::clone(&objects.1));
-            match DurableTier::open_judged(files, manifests, &options.config, claim, facts.snapshot.clone()) {
-                Ok(durable) => return Ok((options, wal_dir, durable, facts)),
+            let opened = match facts.snapshot.clone() {
+                // without a log the declaration is all that is judged, and its owner may commit faster than this is done
+                Some(judged) if wal_dir.is_none() => {
+                    DurableTier::open_since(files, manifests, &options.config, claim, judged)
+                }
+                judged => DurableTier::open_judged(files, manifests, &options.config, claim, judged),
+            };
+            match opened {
+                Ok(durable) => {
+                    if wal_dir.is_none() {
+                        facts = judge_upon(&options, None, &objects, Some(durable.pin()))?;
+                    }
+                    return Ok((options, wal_dir, durable, facts));
+                }
                 Err(DurableError::Moved { .. }) => {
                     if let Some(marks) = marks.as_ref().filter(|_| !facts.stale) {
                         marks.withdraw(epoch)?;
@@ -170,8 +183,18 @@ fn look(
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
+    judge_upon(options, wal_dir, objects, snapshot)
+}
+
+/// What can be told against this manifest.
+fn judge_upon(
+    options: &OpenOptions,
+    wal_dir: Option<&Path>,
+    objects: &(SharedObjects, SharedObjects),
+    snapshot: Option<Arc<Snapshot>>,
+) -> Result<Facts, OpenError> {
     if let Some(snapshot) = &snapshot {
-        check_declaration(config, snapshot)?;
+        check_declaration(&options.config, snapshot)?;
     }
     let place = LogPlace::of(options, wal_dir, objects.0.keys())?;
     let marked = Marks::of(&place).map_or_else(|| Ok(Marked::default()), |marks| marks.read())?;

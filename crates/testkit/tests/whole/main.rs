@@ -8,6 +8,7 @@ mod two_owners;
 mod append_rules;
 mod as_of;
 mod buckets;
+mod busy_owner;
 mod cold_lookup;
 mod damage;
 mod discard;
