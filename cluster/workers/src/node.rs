@@ -187,8 +187,8 @@ impl StartError {
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         use OpenError::{
-            ConfigChanged, Durable, LogGone, LogsGone, LogsOfAnother, LogsOld, LostLog, NoLogFolder, OtherStore,
-            SegmentPattern,
+            ConfigChanged, Durable, FilesGone, LogGone, LogsGone, LogsOfAnother, LogsOld, LostLog, NoLogFolder,
+            OtherStore, SegmentPattern,
         };
         match self {
             Self::Refused(_) | Self::Descriptors { .. } | Self::OtherFolder { .. } => true,
@@ -208,7 +208,12 @@ impl StartError {
                 NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => true,
                 other => matches!(
                     other,
-                    LostLog { .. } | LogGone { .. } | LogsGone { .. } | LogsOld { .. } | LogsOfAnother { .. }
+                    LostLog { .. }
+                        | LogGone { .. }
+                        | LogsGone { .. }
+                        | LogsOld { .. }
+                        | LogsOfAnother { .. }
+                        | FilesGone { .. }
                 ),
             },
             _ => false,

@@ -198,6 +198,9 @@ fn judge_upon(
     }
     let place = LogPlace::of(options, wal_dir, objects.0.keys())?;
     let marked = Marks::of(&place).map_or_else(|| Ok(Marked::default()), |marks| marks.read())?;
+    if snapshot.is_none() {
+        lost::refuse_new_beside(&options.config, wal_dir, &marked)?;
+    }
     let (accept_lost, newest, mut report) = (options.accept_lost_log, snapshot.as_deref(), OpenReport::default());
     let stale = lost::judge_folder(&place, &marked, newest, accept_lost, &mut report)?;
     let keys: Vec<LogKey> = keys(&place, &marked, newest)?.into_iter().collect();

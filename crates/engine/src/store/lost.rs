@@ -19,6 +19,7 @@
 //!  open logs               another owner's mark                 refused: an older copy, or another folder (see `marks`)
 //!                                                               if accepted: as above, every log
 //!  any log                 another store's mark                 refused
+//!  nothing: no manifest    a store's mark                       refused: the store's files are somewhere else
 //! ```
 //!
 //! A folder without marks was written by an older program: of a log in it nobody says where it was closed.
@@ -38,6 +39,7 @@ use crate::append::{FilesWriter, Rules, Sink};
 use crate::compact;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use strandline_deql::StoreConfig;
 use strandline_durable::{DurableTier, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey};
@@ -289,6 +291,15 @@ impl GivenUp {
              positions go on at {next}, above all that it can have held: the gap counts no events"
         )
     }
+}
+
+/// Where there is no manifest: whether the logs are a store's that had some. What is in memory is gone with every process.
+pub(super) fn refuse_new_beside(config: &StoreConfig, dir: Option<&Path>, marked: &Marked) -> Result<(), OpenError> {
+    let durable = &config.durable;
+    let in_memory = durable.path.is_memory() || durable.manifest_path.is_memory();
+    let (Some(dir), Some(id), false) = (dir, marked.stores.last(), in_memory) else { return Ok(()) };
+    let (manifests, files) = (durable.manifest_path.to_string(), durable.path.to_string());
+    Err(OpenError::FilesGone { manifests, files, dir: dir.to_owned(), mark: marks::store_mark(id) })
 }
 
 /// Judges the folder of the logs; whether it is another one than the last owner wrote, and that is accepted.

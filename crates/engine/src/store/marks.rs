@@ -18,7 +18,8 @@
 //! that another owner has won the mark is taken back. Logs that were accepted though they are not the last owner's get theirs
 //! after they are settled: until then another start refuses them again.
 //!
-//! A folder that names no store was written by an older program: whoever settles it first makes it its own.
+//! A folder that names no store was written by an older program: whoever settles it first makes it its own. One that names a store was
+//! settled behind the store's first manifest: where there is no manifest at all, it is the files that are gone.
 //!
 //! Refuses to know what is in a log.
 
@@ -61,6 +62,11 @@ impl Marked {
         let other = self.stores.last().filter(|_| !self.stores.contains(&name_of(id)));
         other.map(String::as_str)
     }
+}
+
+/// The mark of a store with this id, below the folder of logs.
+pub(super) fn store_mark(id: &str) -> String {
+    format!("{FOLDER}/{STORE}{id}")
 }
 
 /// A store's id as a mark has it.

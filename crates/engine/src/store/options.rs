@@ -174,6 +174,22 @@ pub enum OpenError {
         /// The id of the store that asks.
         wanted: String,
     },
+    /// There is no store, but one has written the logs: its files are somewhere else, and a new one would take its place.
+    #[error(
+        "there is no manifest in {manifests} and no data file in {files}, but the logs in {} are those of a store that had both: \
+         is the disk of durable.path mounted? Put the files and manifests back; or, to begin a new store with what is in these \
+         logs, remove `{mark}` there", .dir.display()
+    )]
+    FilesGone {
+        /// Where the manifests must be.
+        manifests: String,
+        /// Where the files must be.
+        files: String,
+        /// The folder of the logs.
+        dir: PathBuf,
+        /// What says in it whose they are.
+        mark: String,
+    },
     /// A log holds more than the store had when it was closed in order.
     #[error(
         "the log of `{log}` in {} ends at index {has}, but the store was stopped in order when that log had reached {knows} and \
@@ -253,6 +269,7 @@ impl OpenError {
             | Self::LogsOld { .. }
             | Self::LogsOfAnother { .. }
             | Self::LogsOfOtherStore { .. }
+            | Self::FilesGone { .. }
             | Self::LogBeyond { .. }
             | Self::ManifestBehind { .. }
             | Self::ReplicaGone { .. }

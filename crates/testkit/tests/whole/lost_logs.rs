@@ -6,6 +6,8 @@
 use crate::common::{TIERS, event, load, local, request};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use strandline_durable::SharedObjects;
+use strandline_durable::objects::StoreObjects;
 use strandline_engine::append::Answer;
 use strandline_engine::read::{Filter, StreamRead};
 use strandline_engine::store::{Grace, OpenError, OpenOptions, Opened, Store};
@@ -382,4 +384,35 @@ fn a_segment_that_is_wholly_durable_may_be_missing_or_damaged() {
         assert_eq!(rows, 44);
         assert!(matches!(owner.append(&request("T", BatchUnit::Rows, vec![event("s0", 99)])), Answer::Done(_)));
     }
+}
+
+#[test]
+fn a_store_whose_files_are_away_does_not_begin_anew_beside_its_logs() {
+    let mut owner = local("");
+    load(&mut owner, "T", 0..9, 2);
+    owner.compact(&LogKey::single("T")).unwrap();
+    owner.stop();
+    let there = owner.objects().cloned();
+    // as where a disk is not mounted
+    let nothing = || {
+        let memory = || -> SharedObjects { Arc::new(StoreObjects::memory().unwrap()) };
+        Some((memory(), memory()))
+    };
+    owner.set_objects(nothing());
+    for _ in 0..2 {
+        let refused = owner.kill().unwrap_err();
+        assert!(matches!(refused, OpenError::FilesGone { .. }) && refused.kind() == ErrorKind::Integrity, "{refused}");
+        let text = refused.to_string();
+        assert!(["/durable", "/wal", "mounted"].iter().all(|part| text.contains(part)), "{text}");
+    }
+    owner.set_objects(there);
+    owner.reopen(false).unwrap();
+    assert_eq!(head(owner.store(), "T", "s0"), Ok(Some(Seq(5))));
+    owner.stop();
+    // whoever wants a new one says so, as the text has it
+    owner.set_objects(nothing());
+    let Err(OpenError::FilesGone { dir, mark, .. }) = owner.kill() else { panic!("not refused") };
+    owner.disk().remove(&dir.join(mark)).unwrap();
+    owner.kill().unwrap();
+    assert_eq!(head(owner.store(), "T", "s0"), Ok(Some(Seq(5))), "its logs hold all of it");
 }
