@@ -87,7 +87,7 @@ pub enum OpenError {
     #[error(
         "there is no manifest in {manifests}, but {files} holds `{found}`: a store was here, and what it knows of its files is \
          gone. Put the manifests back as they were (durable.commit.manifest_path; is its disk mounted?), or give the store \
-         another durable.path"
+         another durable.path and wal.path"
     )]
     ManifestsGone {
         /// Where they must be.
