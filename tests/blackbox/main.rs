@@ -12,6 +12,7 @@
 )]
 
 mod alone;
+mod check;
 mod cli;
 mod cluster;
 mod cold;
@@ -32,6 +33,7 @@ mod kill9;
 mod layout;
 mod logs;
 mod merges;
+mod mounted;
 mod names;
 mod native;
 mod openapi;

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 /// What is read again when a file changes is looked at every two seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "it does not come about: {what}");
@@ -35,17 +35,17 @@ pub(crate) fn token(file: &Path, more: &[&str]) -> String {
 }
 
 /// A client command as the owner of a token.
-fn client(url: &str, token: &str, arguments: &[&str], input: &str) -> Finished {
+pub(crate) fn client(url: &str, token: &str, arguments: &[&str], input: &str) -> Finished {
     let mut command = program();
     command.args(arguments).args(["--url", url]).env("STRANDLINE_TOKEN", token);
     run_command(command, input.as_bytes())
 }
 
 const APPEND: [&str; 7] = ["append", "--stream-type", "Call", "--stream-id", "s", "--event-type", "E"];
-const READ: [&str; 7] = ["read", "--stream-type", "Call", "--stream-id", "s", "--format", "ndjson"];
+pub(crate) const READ: [&str; 7] = ["read", "--stream-type", "Call", "--stream-id", "s", "--format", "ndjson"];
 const LINE: &str = "{\"stream_type\":\"Call\",\"stream_id\":\"loaded\",\"event_type\":\"E\",\"data\":{}}\n";
 
-fn serve(store: &Store, more: &[&str]) -> Command {
+pub(crate) fn serve(store: &Store, more: &[&str]) -> Command {
     let mut command = program();
     command.args(store.serve_arguments()).args(more);
     command
@@ -318,21 +318,21 @@ fn a_token_file_that_is_wrong_is_refused_and_not_shown() {
 }
 
 /// Development certificates in a folder.
-struct Certificates(TempDir);
+pub(crate) struct Certificates(TempDir);
 
 impl Certificates {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = TempDir::with_prefix("strandline-certs-").unwrap();
         let made = run(&["certs", "dev", "--dir", &folder.path().to_string_lossy()]);
         assert_eq!(made.code, 0, "{}", made.stderr);
         Self(folder)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_string_lossy().into_owned()
     }
 
@@ -564,52 +564,4 @@ fn three_nodes_show_certificates_to_each_other() {
     for node in nodes {
         node.stop();
     }
-}
-
-/// Puts files as Kubernetes mounts a Secret: links to a folder that is exchanged as a whole, readable for the group alone.
-#[expect(clippy::disallowed_methods, reason = "as Kubernetes does it")]
-fn mount(at: &Path, version: &str, files: &[(&str, Vec<u8>)]) {
-    let folder = at.join(version);
-    std::fs::create_dir_all(&folder).unwrap();
-    for (name, bytes) in files {
-        std::fs::write(folder.join(name), bytes).unwrap();
-        std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o440)).unwrap();
-        let link = at.join(name);
-        if link.symlink_metadata().is_err() {
-            std::os::unix::fs::symlink(Path::new("..data").join(name), link).unwrap();
-        }
-    }
-    std::os::unix::fs::symlink(version, at.join("..data_tmp")).unwrap();
-    std::fs::rename(at.join("..data_tmp"), at.join("..data")).unwrap();
-}
-
-#[test]
-fn secrets_as_kubernetes_mounts_them_are_taken_and_renewed() {
-    let store = Store::new(&[]);
-    let (first, second) = (Certificates::new(), Certificates::new());
-    let mounted = store.path().join("mounted");
-    let put = |version: &str, certificates: &Certificates, name: &str| {
-        let (made, file) = (store.path().join(name), |name: &str| std::fs::read(certificates.path(name)).unwrap());
-        let token = token(&made, &["--name", name, "--role", "admin"]);
-        let tokens = std::fs::read(&made).unwrap();
-        let files = [("server.pem", file("server.pem")), ("server.key", file("server.key")), ("tokens", tokens)];
-        mount(&mounted, version, &files);
-        token
-    };
-    let asks = |url: &str, token: &str, certificates: &Certificates| {
-        client(url, token, &[&READ[..], &["--tls-ca", &certificates.text("ca.pem")]].concat(), "")
-    };
-    let before = put("..2026_11_26", &first, "before");
-    let at = |name: &str| mounted.join(name).to_string_lossy().into_owned();
-    let (certificate, key, tokens) = (at("server.pem"), at("server.key"), at("tokens"));
-    let options = ["--tls-cert", &certificate, "--tls-key", &key, "--token-file", &tokens];
-    let server = Server::start_from(&mut serve(&store, &options));
-    let url = server.url().replace("http://", "https://");
-    let not_found = asks(&url, &before, &first);
-    assert!(not_found.code == 1 && not_found.stderr.contains("not_found"), "{not_found:?}");
-    let after = put("..2026_11_27", &second, "after");
-    until("both are read again", || asks(&url, &after, &second).stderr.contains("not_found"));
-    assert_eq!(asks(&url, &before, &first).code, 3, "the old certificate");
-    assert!(asks(&url, &before, &second).stderr.contains("unauthenticated"), "the old token");
-    server.stop();
 }

@@ -24,3 +24,4 @@ mod subscriptions;
 mod tenant_ids;
 mod tenant_pages;
 mod tenant_pieces;
+mod unauthenticated;
