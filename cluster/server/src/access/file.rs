@@ -451,6 +451,7 @@ mod tests {
         let last = remove_line(&path, "three").unwrap_err().to_string();
         assert!(last.contains("no other token stands in it") && last.contains("strandline token new"), "{last}");
         assert_eq!(list_lines(&path).unwrap().len(), 1, "a node would go on with the token");
+        set(0o600);
         fs::write(&path, format!("{}\n{{", made[0].line)).unwrap();
         assert!(matches!(remove_line(&path, "one"), Err(TokenFileError::Lines { .. })), "a node does not take it");
         assert!(matches!(remove_line(&folder.path().join("none"), "one"), Err(TokenFileError::Io { .. })));
