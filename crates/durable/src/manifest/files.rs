@@ -154,8 +154,11 @@ pub(crate) fn read_after(
     Ok((manifest, crc))
 }
 
+/// A segment, and what it holds.
+type Held<T> = (SegmentRef, Arc<[T]>);
+
 /// What a segment holds, if it is among these.
-fn held<T>(known: Option<&[(SegmentRef, Arc<[T]>)]>, segment: &SegmentRef) -> Option<Arc<[T]>> {
+fn held<T>(known: Option<&[Held<T>]>, segment: &SegmentRef) -> Option<Arc<[T]>> {
     known?.iter().find(|(known, _)| known == segment).map(|(_, held)| Arc::clone(held))
 }
 
