@@ -498,7 +498,9 @@ fn a_node_says_which_log_takes_no_appends_and_serves_the_others() {
 /// All that a connection gives that asks for a scan, and no more.
 fn scanned(server: &Server, accept: &str) -> Vec<u8> {
     let mut socket = TcpStream::connect(server.url().trim_start_matches("http://")).unwrap();
-    let head = format!("GET /v1/stores/test/scan HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    let head = format!(
+        "GET /v1/stores/test/scan HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+    );
     socket.write_all(head.as_bytes()).unwrap();
     let mut told = Vec::new();
     // one that breaks off may do it by a reset

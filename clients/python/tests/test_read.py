@@ -240,7 +240,7 @@ def test_a_scan_that_ends_early_raises_what_its_last_line_says(node: Node, throu
     config = say(200, httpx.get(f"{node.url}/v1/stores/plain").json())
     client, _ = through("GET", config, lambda request, serve: httpx.Response(200, stream=Told()))
     got: list[Event] = []
-    with pytest.raises(Damaged, match="a.parquet is damaged"):
+    with pytest.raises(Damaged, match=r"a\.parquet is damaged"):
         got.extend(client.store("plain").scan())
 
 

@@ -34,7 +34,8 @@ class Job:
 
     `phase` of one that has ended: done, failed or cancelled.
     `eta_s`: about how many seconds its phase still takes; None while nobody can say.
-    `asked_at`: when it was asked for; None: the node is older than that. `started_at`: when its turn came; None: it waits.
+    `asked_at`: when it was asked for; None: the node is older than that.
+    `started_at`: when its turn came; None: it waits.
     """
 
     id: str

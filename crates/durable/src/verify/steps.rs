@@ -27,7 +27,7 @@ pub(super) fn check_step(objects: &dyn Objects, before: &Skeleton, after: &Skele
     wrong
 }
 
-/// Redactions are only ever added, at the end, by the version of their moment.
+/// Redactions are only ever added, at the end, each event once, by a version that is not before them.
 fn redactions_fault(
     objects: &dyn Objects,
     before: &Skeleton,
@@ -48,10 +48,16 @@ fn redactions_fault(
             "it lacks a redaction of the version before it, or says it otherwise: what was redacted may be shown again";
         return Ok(Some(what.to_owned()));
     }
+    // a version's moment may be above the one at which its making began
     let at = after.manifest.committed_at;
-    let other = new.iter().skip(old.len()).find(|redaction| redaction.at != at);
+    let is_other =
+        |redaction: &&Redaction| redaction.at > at || old.iter().any(|known| known.event_id == redaction.event_id);
+    let other = new.iter().skip(old.len()).find(is_other);
     Ok(other.map(|redaction| {
-        format!("it redacts event {}, but not at its own moment: no commit made it so", redaction.event_id)
+        format!(
+            "it redacts event {}, again or at a later moment than its own: no commit made it so",
+            redaction.event_id
+        )
     }))
 }
 
@@ -192,7 +198,7 @@ mod tests {
                     let more = Redaction { seq: Seq(99), ..after.manifest.redactions.inline[0].clone() };
                     after.manifest.redactions.inline.push(more);
                 },
-                "not at its own moment",
+                "again or at a later moment",
             ),
             (|after| after.manifest.tombstones.clear(), "lacks the tombstone of `"),
             (|after| after.manifest.tombstones[0].entry.rows += 1, "what the version before it did not say"),
