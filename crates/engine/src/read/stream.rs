@@ -6,7 +6,7 @@ use super::merge::{StreamRow, merge_stream};
 use super::order::{Order, beyond_seq};
 use super::source::{PageRows, RowAt, Source, Sources};
 use super::tiers::TierSet;
-use super::verdict::{Expectation, Verdict, judge};
+use super::verdict::{Expectation, SeqRange, Verdict, judge, range_text};
 use crate::append::SettledHead;
 use crate::heads::HeadRecord;
 use crate::store::{LogShared, Setting, Store};
@@ -346,7 +346,15 @@ impl Store {
             retired: &retired.ranges,
         };
         let verdict = judge(&expected, &seqs);
-        let warnings = retired.warn(&verdict, manner.policy)?;
+        let mut warnings = retired.warn(&verdict, manner.policy)?;
+        let last = seqs.last().map_or(Seq::ZERO, |s| s.0);
+        // of a full page without a row the next one tells
+        if expected.partial
+            && !(full && seqs.is_empty())
+            && let Some(hidden) = verdict.not_read_behind(last, head)
+        {
+            warnings.push(left_out(read, hidden, &manner.setting));
+        }
         let mut tiers = TierSet::NONE;
         seqs.iter().for_each(|(_, tier)| tiers.insert(*tier));
         let mut rows: Vec<RowAt> = rows.into_iter().map(|r| r.at).collect();
@@ -359,6 +367,13 @@ impl Store {
         let events = PageRows::new(sources, rows);
         Ok(StreamPage { events, head, verdict, full, next_seq, warnings, tiers, stats })
     }
+}
+
+/// What the reader of some tiers alone is told of events that are in others.
+fn left_out(read: &StreamRead<'_>, (first, last): SeqRange, setting: &Setting) -> String {
+    let left_out = setting.read_tiers.iter().fold(setting.all_tiers, TierSet::without);
+    let (seqs, id, of) = (range_text(first, last), read.stream_id, read.stream_type);
+    format!("stream `{id}` of `{of}` goes on: seq {seqs} is in tiers that `read.tiers` leaves out ({left_out})")
 }
 
 /// Rows of one stream, sorted by seq, into `read.default_order`; ties stay by seq.

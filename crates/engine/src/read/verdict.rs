@@ -131,7 +131,21 @@ fn missing(out: &mut Verdict, expected: &Expectation<'_>, range: SeqRange, ends:
     }
 }
 
+/// A range in words: `3`, `7-9`.
+pub(super) fn range_text(first: Seq, last: Seq) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
 impl Verdict {
+    /// Of a read that left tiers out: the seqs up to the stream's head that were asked for, lie behind the last row, and are neither holes
+    /// nor retired. The head is an event, so another tier has it; between it and the last row clients may have skipped some.
+    pub(super) fn not_read_behind(&self, last: Seq, head: Seq) -> Option<SeqRange> {
+        let first = last.next().max(self.from_seq);
+        let is_told = |range: &SeqRange| range.1 >= head;
+        let is_hidden = self.to_seq == head && first <= head && !self.missing.iter().chain(&self.retired).any(is_told);
+        is_hidden.then_some((first, head))
+    }
+
     /// The holes in words: `3, 7-9`.
     #[must_use]
     pub fn missing_text(&self) -> String {
@@ -139,7 +153,8 @@ impl Verdict {
         let mut text = String::new();
         for (i, (first, last)) in self.missing.iter().take(SHOWN).enumerate() {
             let comma = if i > 0 { ", " } else { "" };
-            text += &if first == last { format!("{comma}{first}") } else { format!("{comma}{first}-{last}") };
+            text += comma;
+            text += &range_text(*first, *last);
         }
         if self.missing.len() > SHOWN {
             text += &format!(" and {} more ranges", self.missing.len() - SHOWN);
@@ -224,6 +239,24 @@ mod tests {
         assert!(!v.contiguous);
         assert!(judge(&partial, &rows(&[5, 6], Inmemory)).missing.is_empty());
         assert_eq!(missing(&judge(&partial, &rows(&[2], Durable))), [(1, 1)]);
+    }
+
+    #[test]
+    fn what_follows_the_last_row_up_to_the_head_is_in_a_left_out_tier() {
+        let behind = |expected: &Expectation<'_>, rows: &[(Seq, Tier)]| {
+            let verdict = judge(expected, rows);
+            verdict.not_read_behind(rows.last().map_or(Seq::ZERO, |row| row.0), expected.head)
+        };
+        let partial = Expectation { partial: true, ..expected(9) };
+        assert_eq!(behind(&partial, &rows(&[1, 2], Durable)), Some((Seq(3), Seq(9))));
+        assert_eq!(behind(&partial, &[]), Some((Seq(1), Seq(9))));
+        assert_eq!(behind(&Expectation { monotonic: false, ..partial }, &rows(&[4], Durable)), Some((Seq(5), Seq(9))));
+        assert_eq!(behind(&Expectation { from: Seq(7), ..partial }, &[]), Some((Seq(7), Seq(9))));
+        assert_eq!(behind(&partial, &rows(&[8, 9], Inmemory)), None);
+        assert_eq!(behind(&Expectation { to: Some(Seq(5)), ..partial }, &rows(&[1], Durable)), None, "not asked for");
+        assert_eq!(behind(&Expectation { full: true, ..partial }, &rows(&[1], Durable)), None, "more pages come");
+        assert_eq!(behind(&Expectation { retired: &[(Seq(8), Seq(9))], ..partial }, &rows(&[1], Durable)), None);
+        assert_eq!(behind(&expected(0), &[]), None, "there is no stream");
     }
 
     #[test]

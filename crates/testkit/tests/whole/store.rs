@@ -210,6 +210,9 @@ fn a_tier_left_out_is_not_seen_and_is_no_hole() {
         };
         assert_eq!(got, expected, "{tiers}");
         assert!(page.verdict.missing.is_empty(), "{tiers}");
+        let behind = "stream `s0` of `T` goes on: seq 31-90 is in tiers that `read.tiers` leaves out (inmemory,wal)";
+        let told: &[&str] = if tiers == "('durable')" { &[behind] } else { &[] };
+        assert_eq!(page.warnings, told, "{tiers}");
         // a follower waits for what is in no tier that it reads and will be
         let followed = if tiers == "('inmemory', 'durable')" { (0..30).collect() } else { expected.clone() };
         assert_eq!(follow(&store, Position::START, 8, &Filter::default()).0, followed, "{tiers}");
