@@ -54,7 +54,10 @@ class Forbidden(Refused):
     """The token, or the store's statement, does not allow it."""
 
     CODE = "forbidden"
-    advice = "use a token with the role that this needs, or ask who runs the store"
+    advice = (
+        "the sentence says what forbids it: a role or a tenant, then use another token; a key of the store's statement, "
+        "then no token helps, and who runs the store decides about it"
+    )
 
 
 class NotFound(Refused):
