@@ -156,7 +156,7 @@ def test_what_asks_of_a_subscription_in_doubt_is_no_append(post: Post) -> None:
 
 
 def test_a_node_that_is_not_trusted_is_told_at_once(secured: Node, waits: list[float], tmp_path: Path) -> None:
-    for made in (Client(secured.url), Client(secured.url.replace("https", "http"), patience=0.01)):
+    for made in (Client(secured.url), Client(secured.url.replace("https", "http"))):
         with made as stranger, pytest.raises(Unreachable) as refused:
             stranger.stores()
         assert "https://" in str(refused.value) or isinstance(refused.value, NotTrusted)

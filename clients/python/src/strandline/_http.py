@@ -9,7 +9,7 @@ import httpx
 
 from ._steps import Answer, NoAnswer, Request
 from ._version import __version__
-from .errors import NotTrusted
+from .errors import NotTrusted, Unreachable
 
 TIMEOUT_S = 30.0
 PATIENCE_S = 30.0
@@ -20,6 +20,8 @@ KEEP_ALIVE_S = 3.0
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 # a mistake of the program, which no second try mends
 MISTAKES = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+# how h11 calls a first line that is none of HTTP, as an alert of TLS is
+NO_HTTP = ("illegal request line", "illegal status line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +111,10 @@ def no_answer(error: httpx.TransportError) -> NoAnswer:
         cause = cause.__cause__ or cause.__context__
     if cause is not None and isinstance(error, NOT_SENT):
         raise NotTrusted(f"no TLS with the node: {error}") from error
+    if isinstance(error, httpx.RemoteProtocolError) and str(error).startswith(NO_HTTP):
+        raise Unreachable(
+            f"what answers there speaks no plain HTTP: {error}",
+            advice="a node with a certificate is asked at https://, with Client(url, ca='ca.pem'), "
+            "and the port of the native protocol is no address of a client",
+        ) from error
     return NoAnswer(sent=not isinstance(error, NOT_SENT), error=error)
