@@ -324,6 +324,7 @@ fn a_node_says_why_it_does_not_start() {
         (["--admin", "7070"], "127.0.0.1:7070"),
         (["--traces-ca", file.as_str()], "--traces"),
         (["--tls-cert", file.as_str()], "--tls-key"),
+        (["--tls-ca", file.as_str()], "STRANDLINE_TLS_CA"),
     ] {
         let mut arguments = words("serve --config");
         arguments.push(store.config().to_string_lossy().into_owned());

@@ -179,7 +179,7 @@ pub(crate) struct ServeTls {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
     /// On a cluster: the authorities of the other nodes' certificates (PEM); nodes show theirs to each other
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
 }
 

@@ -148,6 +148,12 @@ fn security(options: &Serve, part: Option<&Part>) -> Result<Security, Failure> {
     };
     let ServeTls { tls_cert, tls_key, tls_ca } = &options.tls;
     let (Some(certificate), Some(key)) = (tls_cert, tls_key) else {
+        if tls_ca.is_some() {
+            return Err(usage(
+                &"--tls-ca (or STRANDLINE_TLS_CA) names the authorities of other nodes here: it needs --tls-cert and --tls-key; where the variable is \
+                  meant for clients, start the node without it",
+            ));
+        }
         if options.token_file.is_some() {
             let text = "warning: tokens pass in plain text, and so do events: give --tls-cert and --tls-key";
             log::warning(&options.told, text);
@@ -157,7 +163,9 @@ fn security(options: &Serve, part: Option<&Part>) -> Result<Security, Failure> {
     let files = Files { certificate: certificate.clone(), key: key.clone(), authorities: tls_ca.clone() };
     let certificates = Certificates::open(files, strandline_workers::clock::now()).map_err(|error| usage(&error))?;
     match (part, tls_ca) {
-        (None, Some(_)) => Err(usage(&"--tls-ca names the authorities of other nodes: it needs --cluster")),
+        (None, Some(_)) => {
+            Err(usage(&"--tls-ca (or STRANDLINE_TLS_CA) names the authorities of other nodes: it needs --cluster"))
+        }
         (Some(_), None) => Err(usage(&"--tls-cert on a cluster needs --tls-ca: the authorities of the other nodes")),
         (Some(part), Some(_)) => match certificates.check_node(part.node()) {
             Ok(()) => Ok(Security { access, certificates: Some(certificates) }),
