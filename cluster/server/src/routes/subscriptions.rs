@@ -141,11 +141,21 @@ pub(crate) async fn create(call: Call) -> ApiResult<HttpResponse> {
     let name = name_of(&call)?;
     let wish: Wish = read(call, "a subscription").await?;
     let wish = checked(&served, wish)?;
+    let warnings = warnings(&served, &wish.settings.filter);
     let is_new =
         served.store.create_subscription(&name, wish).await.map_err(|e| failure::answer(&e, served.names()))?;
     let status = served.store.subscription(&name).map_err(|e| failure::answer(&e, served.names()))?;
     let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer::json(code, &subscription(&status, served.names())))
+    let mut made = subscription(&status, served.names());
+    made["warnings"] = json!(warnings);
+    Ok(answer::json(code, &made))
+}
+
+/// A filter may name what comes later; a name that is mistyped would be silent for ever.
+fn warnings(served: &ServedStore, filter: &Filter) -> Vec<String> {
+    let known = served.store.known_stream_types();
+    let unknown = filter.stream_type.iter().filter(|name| known.iter().all(|one| **one != ***name));
+    unknown.map(|name| format!("no stream type `{name}` is known yet: nothing comes before it has events")).collect()
 }
 
 fn checked(served: &ServedStore, wish: Wish) -> ApiResult<SubscriptionWish> {

@@ -57,6 +57,19 @@ fn operators_see_numbers_and_what_is_parked_and_give_it_again() {
 }
 
 #[test]
+fn who_makes_a_subscription_to_a_type_that_is_not_known_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_three_streams(folder.path());
+    let told = |name: &str, of: &str, status: u16| {
+        let wish = json!({ "filter": { "stream_type": of } });
+        server.post(&format!("subscriptions/{name}"), &wish.to_string()).ok(status)["warnings"].clone()
+    };
+    let warning = json!(["no stream type `Cal` is known yet: nothing comes before it has events"]);
+    assert_eq!((told("wrong", "Cal", 201), told("wrong", "Cal", 200)), (warning.clone(), warning));
+    assert_eq!(told("right", "Call", 201), json!([]));
+}
+
+#[test]
 fn parked_events_are_told_by_their_streams() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", envelope.stream_id_key = 'reason', envelope.seq_key = 'no'");
