@@ -37,6 +37,7 @@ mod mounted;
 mod names;
 mod native;
 mod openapi;
+mod operate;
 mod operators;
 mod oracles;
 mod python;

@@ -2,11 +2,16 @@
 
 mod cluster;
 mod events;
+mod operate;
 mod token;
 mod told;
 
 pub(crate) use cluster::{Cluster, OfLog};
 pub(crate) use events::{Append, Bench, Ingest, OnError, Protocol, Read, ReadFormat, Subscribe};
+pub(crate) use operate::{
+    Redact, Retention, RetentionRestore, RetentionRun, Subscriptions, SubscriptionsDelete, SubscriptionsList,
+    SubscriptionsReplay, SubscriptionsShow,
+};
 pub(crate) use token::{Token, TokenList, TokenNew, TokenRevoke, TokenRole};
 pub(crate) use told::{LogFormat, ServeTold};
 
@@ -93,6 +98,14 @@ pub(crate) enum Command {
     Cluster(Cluster),
     /// Erase a subject of an erasable stream type: its keys are destroyed; prints the receipt
     Erase(Erase),
+    /// Take away what one event says: a marker stands in its place from then on
+    Redact(Redact),
+    /// Take out data files that are too old, or bring them back
+    #[command(subcommand)]
+    Retention(Retention),
+    /// Named subscriptions: list and show them, replay what they have parked, delete them
+    #[command(subcommand)]
+    Subscriptions(Subscriptions),
 }
 
 /// Where the server is; of every client command.
@@ -227,7 +240,7 @@ pub(crate) struct ServeCluster {
     pub(crate) roles: Option<Roles>,
 }
 
-/// How `check`, `verify` and `manifest show` print.
+/// How commands print that know a table and JSON.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CheckFormat {
     Table,

@@ -119,8 +119,10 @@ pub(crate) struct Client {
 pub(crate) struct Request<'a> {
     /// Path and query, from the first slash.
     pub(crate) path: String,
-    /// Body of a POST; `None`: GET.
+    /// Body of a POST; `None`: GET, or DELETE.
     pub(crate) body: Option<&'a [u8]>,
+    /// DELETE; it has no body.
+    pub(crate) is_delete: bool,
     /// Content type of the body.
     pub(crate) content_type: &'a str,
     /// Wanted type of the answer.
@@ -215,7 +217,7 @@ impl Client {
 
     fn path_under(&self, root: &str, segments: &[&str]) -> Result<String, Failure> {
         if segments.contains(&"") {
-            let text = "an empty name: --stream-type, --stream-id and --durable take one that is not";
+            let text = "an empty name: --stream-type, --stream-id, --durable and --name take one that is not";
             return Err(Failure::Usage(text.to_owned()));
         }
         let store = encode(self.store()?);
@@ -342,7 +344,7 @@ impl Client {
         match request.body {
             None => headers
                 .into_iter()
-                .fold(self.agent.get(url), |r, (k, v)| r.header(k, v))
+                .fold(bare(&self.agent, request.is_delete, url), |r, (k, v)| r.header(k, v))
                 .config()
                 .timeout_recv_response(answer_within)
                 .build()
@@ -387,6 +389,11 @@ impl Client {
         };
         Failure::Server(format!("cannot reach {}: {error}; {hint}", self.url))
     }
+}
+
+/// A request without a body.
+fn bare(agent: &ureq::Agent, is_delete: bool, url: String) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
+    if is_delete { agent.delete(url) } else { agent.get(url) }
 }
 
 /// What to do where the certificate of a server is not taken.

@@ -25,6 +25,16 @@ pub(crate) fn report(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// A JSON value for people and programs, over several lines.
+pub(crate) fn pretty(value: &Value) -> String {
+    format!("{value:#}")
+}
+
+/// The same as the result.
+pub(crate) fn json(value: &Value) -> Result<(), Failure> {
+    line(&pretty(value))
+}
+
 /// One state of what is watched: on a terminal in place of the one before, else behind it.
 pub(crate) fn screen(text: &str) -> Result<(), Failure> {
     // clear the screen and go home, as `watch` does

@@ -19,9 +19,12 @@ mod names;
 mod offline;
 mod read;
 mod ready;
+mod redact;
+mod retention;
 mod serve;
 mod status;
 mod subscribe;
+mod subscriptions;
 mod token;
 mod verify;
 mod wal;
@@ -62,5 +65,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Certs(crate::cli::Certs::Dev(options)) => certs::dev(&options),
         Command::Cluster(command) => cluster::run(&command),
         Command::Erase(options) => erase::run(&options),
+        Command::Redact(options) => redact::run(&options),
+        Command::Retention(command) => retention::run(&command),
+        Command::Subscriptions(command) => subscriptions::run(&command),
     }
 }
