@@ -25,6 +25,7 @@ fn retention_takes_what_a_dry_run_names_and_gives_it_back() {
     let store = Store::new(&[
         "partition.by = ('dt')",
         "partition.dt.expr = 'DATE(occurred_at)'",
+        "id.command_id.unique_scope = 'stream'",
         "retention.enabled = true",
         "compaction.schedule = '0 0 1 1 *'",
     ]);
