@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::Micros;
 
@@ -26,6 +27,8 @@ const LOST_AND_FOUND: &str = "lost+found";
 #[derive(Debug)]
 pub struct LocalObjects {
     root: PathBuf,
+    /// Device and number of the folder that was opened to write; `None`: it is only read.
+    opened: Option<(u64, u64)>,
     aside_counter: AtomicU64,
     /// Folders whose names are on stable storage, as this process knows.
     durable_folders: Mutex<HashSet<PathBuf>>,
@@ -34,14 +37,33 @@ pub struct LocalObjects {
 impl LocalObjects {
     /// Opens a folder, making it (and the folders above it) where it does not exist.
     pub fn open(root: &Path) -> Result<Self, ObjectError> {
-        make_folders(root).map_err(|e| ObjectError::from_io(&root.to_string_lossy(), e))?;
-        Ok(Self::read_only(root))
+        let opened = make_folders(root).and_then(|()| fs::metadata(root));
+        let opened = opened.map_err(|e| ObjectError::from_io(&root.to_string_lossy(), e))?;
+        Ok(Self { opened: Some(identity(&opened)), ..Self::read_only(root) })
     }
 
     /// A folder that is only read: nothing is made. Everything is `NotFound` if it does not exist.
     #[must_use]
     pub fn read_only(root: &Path) -> Self {
-        Self { root: root.to_owned(), aside_counter: AtomicU64::new(0), durable_folders: Mutex::default() }
+        Self {
+            root: root.to_owned(),
+            opened: None,
+            aside_counter: AtomicU64::new(0),
+            durable_folders: Mutex::default(),
+        }
+    }
+
+    /// Refuses to write where the folder is not the one that was opened: a disk that is not mounted any more leaves an empty folder of this name,
+    /// and what is written there is missing as soon as the disk is back.
+    fn check_root(&self) -> io::Result<()> {
+        let Some(opened) = self.opened else { return Ok(()) };
+        match fs::metadata(&self.root) {
+            Ok(now) if identity(&now) == opened => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(_) | Err(_) => Err(io::Error::other(
+                "the folder is gone, or another one stands in its place: nothing is written until it is back (is its disk mounted?)",
+            )),
+        }
     }
 
     fn full(&self, path: &str) -> Result<PathBuf, ObjectError> {
@@ -75,6 +97,7 @@ impl LocalObjects {
     }
 
     fn put(&self, full: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.check_root()?;
         let folder = full.parent().unwrap_or(&self.root);
         self.make_durable(folder)?;
         let aside = self.write_aside(folder, bytes)?;
@@ -149,7 +172,7 @@ impl Objects for LocalObjects {
         let wrap = |e| ObjectError::from_io(path, e);
         let full = self.full(path)?;
         let folder = full.parent().unwrap_or(&self.root).to_owned();
-        self.make_durable(&folder).map_err(wrap)?;
+        self.check_root().and_then(|()| self.make_durable(&folder)).map_err(wrap)?;
         let file = OpenOptions::new().write(true).create_new(true).open(&full).map_err(wrap)?;
         let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         Ok(Box::new(LocalAside { path: path.to_owned(), folder, file }))
@@ -233,7 +256,8 @@ impl Objects for LocalObjects {
 
     fn link(&self, from: &str, to: &str) -> Result<(), ObjectError> {
         let (from_full, to_full) = (self.full(from)?, self.full(to)?);
-        make_folders(to_full.parent().unwrap_or(&self.root))
+        self.check_root()
+            .and_then(|()| make_folders(to_full.parent().unwrap_or(&self.root)))
             .and_then(|()| fs::hard_link(from_full, to_full))
             .map_err(|e| ObjectError::from_io(from, e))
     }
@@ -242,7 +266,8 @@ impl Objects for LocalObjects {
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
         let full = self.full(path)?;
         let folder = full.parent().unwrap_or(&self.root);
-        make_folders(folder)
+        self.check_root()
+            .and_then(|()| make_folders(folder))
             .and_then(|()| self.write_aside(folder, bytes))
             .and_then(|aside| fs::rename(aside, &full))
             .and_then(|()| sync_folder(folder))
@@ -251,6 +276,10 @@ impl Objects for LocalObjects {
 
     fn stages(&self) -> bool {
         true
+    }
+
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.check_root().err().map(|error| error.to_string().into())
     }
 
     fn local_root(&self) -> Option<&Path> {
@@ -356,24 +385,27 @@ fn make_folders(folder: &Path) -> io::Result<()> {
 
 /// Between two links of one file rename(2) does nothing and says that it went well: the old name goes by itself then.
 fn drop_twin(old: &Path, new: &Path) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
     let old_meta = match fs::symlink_metadata(old) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
     let new_meta = fs::symlink_metadata(new)?;
-    if (old_meta.dev(), old_meta.ino()) == (new_meta.dev(), new_meta.ino()) { fs::remove_file(old) } else { Ok(()) }
+    if identity(&old_meta) == identity(&new_meta) { fs::remove_file(old) } else { Ok(()) }
 }
 
 /// Whether two names below a folder are links of one file.
 pub(super) fn are_one(root: &Path, one: &str, other: &str) -> Result<bool, ObjectError> {
-    use std::os::unix::fs::MetadataExt;
     let objects = LocalObjects::read_only(root);
     let file = |path: &str| -> Result<(u64, u64), ObjectError> {
         let meta = fs::metadata(objects.full(path)?).map_err(|e| ObjectError::from_io(path, e))?;
-        Ok((meta.dev(), meta.ino()))
+        Ok(identity(&meta))
     };
     Ok(file(one)? == file(other)?)
+}
+
+/// What tells a file or folder from every other one of the machine.
+fn identity(meta: &fs::Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -381,7 +413,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn modified(meta: &fs::Metadata) -> Micros {
-    use std::os::unix::fs::MetadataExt;
     Micros(meta.mtime().saturating_mul(1_000_000).saturating_add(meta.mtime_nsec() / 1000))
 }
 
@@ -407,6 +438,35 @@ mod tests {
         fs::remove_dir_all(made.parent().unwrap()).unwrap();
         objects.create("dt=2026-01-01/x/c").unwrap().finish().unwrap();
         assert!(made.join("c").exists());
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a folder is taken away as a disk is, which no one syncs")]
+    fn nothing_is_written_into_what_stands_where_the_folder_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, away) = (dir.path().join("root"), dir.path().join("away"));
+        let objects = LocalObjects::open(&root).unwrap();
+        objects.put_new("a", b"a").unwrap();
+        fs::rename(&root, &away).unwrap();
+        for stands in [false, true] {
+            if stands {
+                fs::create_dir(&root).unwrap();
+            }
+            let refused = [
+                objects.put_new("m/b", b"b").unwrap_err(),
+                objects.create("b").err().unwrap(),
+                objects.replace("a", b"b").unwrap_err(),
+                objects.link("a", "l/a").unwrap_err(),
+            ];
+            assert!(refused.iter().all(|error| error.to_string().contains("is its disk mounted?")), "{refused:?}");
+            assert!(!stands || fs::read_dir(&root).unwrap().next().is_none());
+        }
+        fs::remove_dir(&root).unwrap();
+        assert!(objects.trouble().is_some());
+        fs::rename(&away, &root).unwrap();
+        assert!(objects.trouble().is_none());
+        objects.put_new("m/b", b"b").unwrap();
+        assert_eq!(objects.list("").unwrap().len(), 2);
     }
 
     #[test]
