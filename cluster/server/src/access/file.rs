@@ -244,6 +244,7 @@ fn read_whole(path: &Path) -> Result<(TokenSet, String), TokenFileError> {
 /// [`TokenFileError`], also where the file as it is would not be taken.
 pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
+    let _alone = hold_folder(path).map_err(failed)?;
     let before = match read_whole(path) {
         Ok((_, text)) => text,
         Err(TokenFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -255,6 +256,15 @@ pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
         .map_err(|lines| TokenFileError::Lines { path: path.to_owned(), lines: lines.join("; ") })?;
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(format!("{joint}{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+/// As long as it is held nobody else adds or takes out lines of the token files of this folder.
+fn hold_folder(path: &Path) -> io::Result<File> {
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = real.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let held = File::open(folder)?;
+    held.lock()?;
+    Ok(held)
 }
 
 /// The line that stands in a line of the file; `None`: a comment.
@@ -278,6 +288,7 @@ pub fn list_lines(path: &Path) -> Result<Vec<TokenLine>, TokenFileError> {
 /// [`TokenFileError`], also where a node would not take the file as it is, or as it would be: it is the last line.
 pub fn remove_line(path: &Path, name: &str) -> Result<bool, TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
+    let _alone = hold_folder(path).map_err(failed)?;
     let (_, before) = read_whole(path)?;
     let is_it = |line: &str| line_in(line).is_some_and(|line| line.name == name);
     let left: String = before.split_inclusive('\n').filter(|line| !is_it(line)).collect();
@@ -455,6 +466,27 @@ mod tests {
         fs::write(&path, format!("{}\n{{", made[0].line)).unwrap();
         assert!(matches!(remove_line(&path, "one"), Err(TokenFileError::Lines { .. })), "a node does not take it");
         assert!(matches!(remove_line(&folder.path().join("none"), "one"), Err(TokenFileError::Io { .. })));
+    }
+
+    #[test]
+    fn lines_that_several_take_out_and_add_at_once_are_all_out_and_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        for round in 0..20 {
+            let names: Vec<String> = (0..4).map(|n| format!("{round}-{n}")).collect();
+            names.iter().for_each(|name| append_line(&path, &make(line(name)).unwrap().line).unwrap());
+            append_line(&path, &make(line(&format!("{round}-stays"))).unwrap().line).unwrap();
+            std::thread::scope(|scope| {
+                for name in &names {
+                    let path = &path;
+                    scope.spawn(move || assert!(remove_line(path, name).unwrap(), "{name}"));
+                }
+                scope.spawn(|| append_line(&path, &make(line(&format!("{round}-new"))).unwrap().line).unwrap());
+            });
+            let left: HashSet<String> = list_lines(&path).unwrap().into_iter().map(|line| line.name).collect();
+            assert!(names.iter().all(|name| !left.contains(name)), "{left:?}");
+            assert_eq!(left.len(), 2 * (round + 1), "{left:?}");
+        }
     }
 
     #[test]
