@@ -22,7 +22,9 @@ pub enum Abandoned {
     #[error("the log moved on since this was judged; nothing was stored: send it again")]
     Stale,
     /// Leadership was lost, or the log's disk failed, while it was on its way: it may be committed by another leader.
-    #[error("the outcome is unknown: {0}; a retry with the same command id finds out")]
+    #[error(
+        "the outcome is unknown: {0}; a retry with the same command id finds out where the store keeps command ids (id.command_id.unique_scope); elsewhere read before you send it again"
+    )]
     Unknown(String),
 }
 

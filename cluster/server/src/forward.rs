@@ -156,7 +156,8 @@ async fn way(request: &ServiceRequest, control: &Control, asked: &Affair) -> Way
 /// Responses keep the error that they say: who may be told less is told less of it (`access/guard.rs`).
 fn lost(address: &str, why: &dyn Display) -> HttpResponse {
     let text = format!(
-        "the outcome is unknown: the answer of the node at {address} was lost ({why}); a retry with the same command id finds out"
+        "the outcome is unknown: the answer of the node at {address} was lost ({why}); a retry with the same command id finds out where the store keeps \
+         command ids (id.command_id.unique_scope); elsewhere read before you send it again"
     );
     HttpResponse::from_error(ApiError::new(ErrorKind::Unavailable, text).with("outcome", "unknown"))
 }

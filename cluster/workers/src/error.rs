@@ -258,7 +258,9 @@ pub enum NodeError {
     #[error("the node is shutting down: try again in a moment, or on another node")]
     Draining,
     /// The worker went away with the request.
-    #[error("the outcome is unknown: the worker stopped; a retry with the same command id is safe")]
+    #[error(
+        "the outcome is unknown: the worker stopped; a retry with the same command id is safe where the store keeps command ids (id.command_id.unique_scope); elsewhere read before you send it again"
+    )]
     OutcomeUnknown,
     /// A read met a defect of the program.
     #[error("the read failed inside the program; the log of the server says where")]

@@ -178,7 +178,8 @@ impl Relay {
     fn unknown(&self, why: &str) -> Refused {
         let why = if self.is_limited { String::new() } else { format!(" ({why})") };
         let text = format!(
-            "the outcome is unknown: the answer of the node that leads was lost{why}; a retry with the same command id finds out"
+            "the outcome is unknown: the answer of the node that leads was lost{why}; a retry with the same command id finds out where the store \
+             keeps command ids (id.command_id.unique_scope); elsewhere read before you send it again"
         );
         Refused { code: OUTCOME_UNKNOWN.to_owned(), text, ..Refused::default() }
     }

@@ -215,7 +215,8 @@ impl AppendError {
                 "nobody is known to lead this log now; nothing was stored: try again in a moment".to_owned()
             }
             Self::OutcomeUnknown { reason } => format!(
-                "the outcome is unknown ({reason}): a retry with the same command id finds out, and is safe"
+                "the outcome is unknown ({reason}): a retry with the same command id finds out, and is safe, where the store keeps command ids \
+                 (id.command_id.unique_scope); elsewhere read before you send it again"
             ),
             Self::SubjectErased { reason } | Self::NotCommitted { reason, .. } | Self::Unavailable { reason } => {
                 reason.clone()

@@ -76,7 +76,7 @@ impl fmt::Display for FilesFailed {
             Self::Unknown(reason) => write!(
                 f,
                 "the outcome of a commit is unknown ({reason}): start the node again, which finds out; a retry with the \
-                 same command id is safe then"
+                 same command id is safe then, where the store keeps command ids (id.command_id.unique_scope); elsewhere read before you send it again"
             ),
         }
     }
