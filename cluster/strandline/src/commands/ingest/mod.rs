@@ -150,6 +150,7 @@ impl Sender<'_> {
             answer_within: Some(self.patience),
             path: self.path.clone(),
             body: Some(&chunk.body),
+            is_delete: false,
             content_type: "application/x-ndjson",
             accept: None,
             headers: vec![
