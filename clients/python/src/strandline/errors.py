@@ -55,8 +55,8 @@ class Forbidden(Refused):
 
     CODE = "forbidden"
     advice = (
-        "the sentence says what forbids it: a role or a tenant, then use another token; a key of the store's statement, "
-        "then no token helps, and who runs the store decides about it"
+        "the sentence says what forbids it: a role or a tenant, then use another token; a key of the store's "
+        "statement, then no token helps, and who runs the store decides about it"
     )
 
 
