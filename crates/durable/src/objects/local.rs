@@ -54,7 +54,8 @@ impl LocalObjects {
     }
 
     /// Refuses to write where the folder is not the one that was opened: a disk that is not mounted any more leaves an empty folder of this name,
-    /// and what is written there is missing as soon as the disk is back.
+    /// and what is written there is missing as soon as the disk is back. Nothing is removed or renamed there either: an empty folder would
+    /// let it count as done, and of another store's folder everything would be an orphan.
     fn check_root(&self) -> io::Result<()> {
         let Some(opened) = self.opened else { return Ok(()) };
         match fs::metadata(&self.root) {
@@ -204,7 +205,8 @@ impl Objects for LocalObjects {
 
     fn delete(&self, path: &str) -> Result<(), ObjectError> {
         let full = self.full(path)?;
-        fs::remove_file(&full)
+        self.check_root()
+            .and_then(|()| fs::remove_file(&full))
             .and_then(|()| sync_folder(full.parent().unwrap_or(&self.root)))
             .map_err(|e| ObjectError::from_io(path, e))
     }
@@ -212,6 +214,8 @@ impl Objects for LocalObjects {
     /// One sync a folder, not one a file.
     fn delete_all(&self, paths: &[String]) -> Result<(), ObjectError> {
         let mut folders = BTreeSet::new();
+        // what is not there counts as removed
+        self.check_root().map_err(|e| ObjectError::from_io("", e))?;
         for path in paths {
             let full = self.full(path)?;
             match fs::remove_file(&full) {
@@ -231,6 +235,7 @@ impl Objects for LocalObjects {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        self.check_root().map_err(|e| ObjectError::from_io(from, e))?;
         let new = self.give_name(from, to)?;
         sync_folder(new.parent().unwrap_or(&self.root)).map_err(|e| ObjectError::from_io(from, e))
     }
@@ -238,6 +243,7 @@ impl Objects for LocalObjects {
     /// One sync a folder, not one a file, and only when all have their names: what the first one writes down is then most of it.
     fn rename_all(&self, names: &[(String, String)]) -> Result<(), ObjectError> {
         let (mut folders, mut outcome) = (BTreeSet::new(), Ok(()));
+        self.check_root().map_err(|e| ObjectError::from_io("", e))?;
         for (from, to) in names {
             match self.give_name(from, to) {
                 Ok(new) => {
@@ -457,6 +463,10 @@ mod tests {
                 objects.create("b").err().unwrap(),
                 objects.replace("a", b"b").unwrap_err(),
                 objects.link("a", "l/a").unwrap_err(),
+                objects.delete("a").unwrap_err(),
+                objects.delete_all(&["a".to_owned()]).unwrap_err(),
+                objects.rename("a", "b").unwrap_err(),
+                objects.rename_all(&[("a".to_owned(), "b".to_owned())]).unwrap_err(),
             ];
             assert!(refused.iter().all(|error| error.to_string().contains("is its disk mounted?")), "{refused:?}");
             assert!(!stands || fs::read_dir(&root).unwrap().next().is_none());
