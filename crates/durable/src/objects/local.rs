@@ -27,11 +27,30 @@ const LOST_AND_FOUND: &str = "lost+found";
 #[derive(Debug)]
 pub struct LocalObjects {
     root: PathBuf,
-    /// Device and number of the folder that was opened to write; `None`: it is only read.
-    opened: Option<(u64, u64)>,
+    /// The folder that was opened to write; `None`: it is only read.
+    opened: Option<Mutex<Opened>>,
     aside_counter: AtomicU64,
     /// Folders whose names are on stable storage, as this process knows.
     durable_folders: Mutex<HashSet<PathBuf>>,
+}
+
+/// What tells a folder from every other one that may stand in its place.
+#[derive(Debug)]
+struct Opened {
+    /// Its device and number. They change where a disk or share is mounted again, and on some file systems whenever the kernel forgets them.
+    identity: (u64, u64),
+    /// What was made in it last, and the CRC32C of what was put there at once: a folder that holds it is the same one.
+    last: Option<(PathBuf, Option<u32>)>,
+}
+
+impl Opened {
+    fn is_in_place(&self) -> bool {
+        let Some((path, crc)) = &self.last else { return false };
+        match crc {
+            Some(crc) => fs::read(path).is_ok_and(|bytes| crc32c::crc32c(&bytes) == *crc),
+            None => path.exists(),
+        }
+    }
 }
 
 impl LocalObjects {
@@ -39,7 +58,8 @@ impl LocalObjects {
     pub fn open(root: &Path) -> Result<Self, ObjectError> {
         let opened = make_folders(root).and_then(|()| fs::metadata(root));
         let opened = opened.map_err(|e| ObjectError::from_io(&root.to_string_lossy(), e))?;
-        Ok(Self { opened: Some(identity(&opened)), ..Self::read_only(root) })
+        let opened = Opened { identity: identity(&opened), last: None };
+        Ok(Self { opened: Some(Mutex::new(opened)), ..Self::read_only(root) })
     }
 
     /// A folder that is only read: nothing is made. Everything is `NotFound` if it does not exist.
@@ -57,14 +77,37 @@ impl LocalObjects {
     /// and what is written there is missing as soon as the disk is back. Nothing is removed or renamed there either: an empty folder would
     /// let it count as done, and of another store's folder everything would be an orphan.
     fn check_root(&self) -> io::Result<()> {
-        let Some(opened) = self.opened else { return Ok(()) };
-        match fs::metadata(&self.root) {
-            Ok(now) if identity(&now) == opened => Ok(()),
+        let Some(opened) = &self.opened else { return Ok(()) };
+        let now = fs::metadata(&self.root);
+        let mut opened = opened.lock();
+        match now {
+            Ok(now) if identity(&now) == opened.identity => Ok(()),
+            Ok(now) if opened.is_in_place() => {
+                opened.identity = identity(&now);
+                self.durable_folders.lock().clear();
+                Ok(())
+            }
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(_) | Err(_) => Err(io::Error::other(
                 "the folder is gone, or another one stands in its place: nothing is written until it is back (is its disk mounted?)",
             )),
         }
+    }
+
+    /// Something was made, renamed or removed: what the folder is known by from now on.
+    fn remember(&self, change: impl FnOnce(&mut Option<(PathBuf, Option<u32>)>)) {
+        if let Some(opened) = &self.opened {
+            change(&mut opened.lock().last);
+        }
+    }
+
+    /// This name is gone, or is another one now.
+    fn remember_gone(&self, old: &Path, new: Option<&Path>) {
+        self.remember(|last| {
+            if last.as_ref().is_some_and(|(path, _)| path == old) {
+                *last = last.take().zip(new).map(|((_, crc), new)| (new.to_owned(), crc));
+            }
+        });
     }
 
     fn full(&self, path: &str) -> Result<PathBuf, ObjectError> {
@@ -81,6 +124,7 @@ impl LocalObjects {
     fn give_name(&self, from: &str, to: &str) -> Result<PathBuf, ObjectError> {
         let (old, new) = (self.full(from)?, self.full(to)?);
         fs::rename(&old, &new).and_then(|()| drop_twin(&old, &new)).map_err(|e| ObjectError::from_io(from, e))?;
+        self.remember_gone(&old, Some(&new));
         Ok(new)
     }
 
@@ -105,6 +149,7 @@ impl LocalObjects {
         let linked = fs::hard_link(&aside, full);
         let removed = fs::remove_file(&aside);
         linked?;
+        self.remember(|last| *last = Some((full.to_owned(), Some(crc32c::crc32c(bytes)))));
         removed?;
         sync_folder(folder)
     }
@@ -175,6 +220,7 @@ impl Objects for LocalObjects {
         let folder = full.parent().unwrap_or(&self.root).to_owned();
         self.check_root().and_then(|()| self.make_durable(&folder)).map_err(wrap)?;
         let file = OpenOptions::new().write(true).create_new(true).open(&full).map_err(wrap)?;
+        self.remember(|last| *last = Some((full, None)));
         let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         Ok(Box::new(LocalAside { path: path.to_owned(), folder, file }))
     }
@@ -207,6 +253,7 @@ impl Objects for LocalObjects {
         let full = self.full(path)?;
         self.check_root()
             .and_then(|()| fs::remove_file(&full))
+            .inspect(|()| self.remember_gone(&full, None))
             .and_then(|()| sync_folder(full.parent().unwrap_or(&self.root)))
             .map_err(|e| ObjectError::from_io(path, e))
     }
@@ -218,6 +265,7 @@ impl Objects for LocalObjects {
         self.check_root().map_err(|e| ObjectError::from_io("", e))?;
         for path in paths {
             let full = self.full(path)?;
+            self.remember_gone(&full, None);
             match fs::remove_file(&full) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(ObjectError::from_io(path, error)),
                 Ok(()) | Err(_) => folders.insert(full.parent().unwrap_or(&self.root).to_owned()),
@@ -272,6 +320,7 @@ impl Objects for LocalObjects {
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
         let full = self.full(path)?;
         let folder = full.parent().unwrap_or(&self.root);
+        self.remember_gone(&full, None);
         self.check_root()
             .and_then(|()| make_folders(folder))
             .and_then(|()| self.write_aside(folder, bytes))
@@ -477,6 +526,39 @@ mod tests {
         assert!(objects.trouble().is_none());
         objects.put_new("m/b", b"b").unwrap();
         assert_eq!(objects.list("").unwrap().len(), 2);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a folder gets another number as one that is mounted again may")]
+    fn a_folder_that_holds_what_was_made_last_is_the_same_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, away) = (dir.path().join("root"), dir.path().join("away"));
+        let objects = LocalObjects::open(&root).unwrap();
+        // `with`: what the folder that stands there now holds under the name
+        let stands = |name: &str, with: &[u8]| {
+            fs::rename(&root, &away).unwrap();
+            fs::create_dir(&root).unwrap();
+            fs::write(root.join(name), with).unwrap();
+            let known = objects.trouble().is_none();
+            fs::remove_dir_all(if known { &away } else { &root }).unwrap();
+            if !known {
+                fs::rename(&away, &root).unwrap();
+            }
+            known
+        };
+        assert!(!stands("a", b"a"), "nothing was made yet");
+        objects.put_new("a", b"a").unwrap();
+        assert!(!stands("a", b"of another store"));
+        assert!(!stands("b", b"a"));
+        assert!(stands("a", b"a"));
+        objects.put_new("b", b"b").unwrap();
+        assert!(!stands("a", b"a"), "an older copy");
+        objects.create("c.tmp").unwrap().finish().unwrap();
+        objects.rename("c.tmp", "c").unwrap();
+        assert!(!stands("c.tmp", b"") && stands("c", b""));
+        objects.put_new("d", b"d").unwrap();
+        objects.delete("d").unwrap();
+        assert!(!stands("d", b"d") && objects.trouble().is_none());
     }
 
     #[test]
