@@ -9,6 +9,7 @@ use crate::manifest::{self, ManifestError, SegmentRef, Skeleton, Tombstone};
 use crate::objects::Objects;
 use crate::redaction::Redaction;
 use std::collections::{HashMap, HashSet};
+use strandline_event::EventId;
 
 /// What is wrong with a version, against the one before it. A segment that cannot be read is named where segments are checked.
 pub(super) fn check_step(objects: &dyn Objects, before: &Skeleton, after: &Skeleton) -> Vec<String> {
@@ -50,8 +51,8 @@ fn redactions_fault(
     }
     // a version's moment may be above the one at which its making began
     let at = after.manifest.committed_at;
-    let is_other =
-        |redaction: &&Redaction| redaction.at > at || old.iter().any(|known| known.event_id == redaction.event_id);
+    let known: HashSet<_> = old.iter().map(event_of).collect();
+    let is_other = |redaction: &&Redaction| redaction.at > at || known.contains(&event_of(redaction));
     let other = new.iter().skip(old.len()).find(is_other);
     Ok(other.map(|redaction| {
         format!(
@@ -59,6 +60,11 @@ fn redactions_fault(
             redaction.event_id
         )
     }))
+}
+
+/// What is redacted: an id alone may name several events, of different streams.
+fn event_of(redaction: &Redaction) -> (EventId, &str, &str) {
+    (redaction.event_id, &redaction.stream_type, &redaction.stream_id)
 }
 
 /// An entry never changes, and a file under a tombstone stays there until it is live again or given up.
@@ -180,8 +186,10 @@ mod tests {
         };
         assert_eq!(faults(&tier, expired), [""; 0]);
         let redacted = |after: &mut Skeleton| {
-            let again = Redaction { at: after.manifest.committed_at, ..after.manifest.redactions.inline[0].clone() };
-            after.manifest.redactions.inline.push(again);
+            // an event of another stream may have the same id
+            let (at, stream_id) = (after.manifest.committed_at, "of another".to_owned());
+            let other = Redaction { at, stream_id, ..after.manifest.redactions.inline[0].clone() };
+            after.manifest.redactions.inline.push(other);
         };
         assert_eq!(faults(&tier, redacted), [""; 0]);
     }
