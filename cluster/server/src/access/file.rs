@@ -244,7 +244,7 @@ fn read_whole(path: &Path) -> Result<(TokenSet, String), TokenFileError> {
 /// [`TokenFileError`], also where the file as it is would not be taken.
 pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
-    let _alone = hold_folder(path).map_err(failed)?;
+    let _alone = hold_folder(path);
     let before = match read_whole(path) {
         Ok((_, text)) => text,
         Err(TokenFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -258,13 +258,19 @@ pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
     file.write_all(format!("{joint}{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-/// As long as it is held nobody else adds or takes out lines of the token files of this folder.
-fn hold_folder(path: &Path) -> io::Result<File> {
+/// As long as it is held nobody else adds or takes out lines of the token files of this folder. `None`: the folder cannot be locked, as on
+/// NFS, where only what is open to write can be, or may not be looked into. A token is revoked there all the same.
+fn hold_folder(path: &Path) -> Option<File> {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = real.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let held = File::open(folder)?;
-    held.lock()?;
-    Ok(held)
+    let held = File::open(folder).ok()?;
+    loop {
+        match held.lock() {
+            Ok(()) => return Some(held),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// The line that stands in a line of the file; `None`: a comment.
@@ -288,7 +294,7 @@ pub fn list_lines(path: &Path) -> Result<Vec<TokenLine>, TokenFileError> {
 /// [`TokenFileError`], also where a node would not take the file as it is, or as it would be: it is the last line.
 pub fn remove_line(path: &Path, name: &str) -> Result<bool, TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
-    let _alone = hold_folder(path).map_err(failed)?;
+    let _alone = hold_folder(path);
     let (_, before) = read_whole(path)?;
     let is_it = |line: &str| line_in(line).is_some_and(|line| line.name == name);
     let left: String = before.split_inclusive('\n').filter(|line| !is_it(line)).collect();
