@@ -116,7 +116,11 @@ fn node(text: &mut Text, call: &Call) {
 
 async fn stores(text: &mut Text, call: &Call) {
     measured::measured(text, call);
-    text.head("durable_degraded", "1 while the object store of a store's files gives no answer", "gauge");
+    text.head(
+        "durable_degraded",
+        "1 while the object store of a store's files gives no answer, or their folder is gone",
+        "gauge",
+    );
     degraded(text, call, "durable_degraded", &call.app.node.troubled());
     text.head("keys_degraded", "1 while the next start would not get the keys of an encrypted store", "gauge");
     degraded(text, call, "keys_degraded", &call.app.node.keys_troubled());

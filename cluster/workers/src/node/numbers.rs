@@ -52,7 +52,7 @@ impl NodeHandle {
         fenced.map(|parts| parts.store.name()).collect()
     }
 
-    /// Stores whose object store gives no answer now, and why: appends go on where there is a log, reads of files fail.
+    /// Stores whose object store gives no answer now, or whose folder is gone, and why: appends go on where there is a log, reads of files fail.
     #[must_use]
     pub fn troubled(&self) -> Vec<(&str, Arc<str>)> {
         let troubles = self.stores.iter().map(|parts| (parts.store.name(), parts.store.durable().trouble()));

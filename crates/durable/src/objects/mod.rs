@@ -376,7 +376,7 @@ pub trait Objects: Send + Sync {
         let _ = tries; // a folder does not get better by waiting
     }
 
-    /// Why requests get no answer now; `None`: the last one did, whatever it said.
+    /// Why requests get no answer now, or a folder that is written is not there; `None`: the last one did, whatever it said.
     fn trouble(&self) -> Option<Arc<str>> {
         None
     }

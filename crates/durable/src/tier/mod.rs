@@ -379,7 +379,7 @@ impl DurableTier {
         self.inner.shared.objects.unanswered().or_else(|| self.inner.shared.manifests.unanswered())
     }
 
-    /// Why the data files or the manifests get no answer from their object store now; `None`: the last request got one.
+    /// Why the data files or the manifests get no answer from their object store now, or have no folder; `None`: they are there.
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.inner.shared.objects.trouble().or_else(|| self.inner.shared.manifests.trouble())
