@@ -111,6 +111,7 @@ fn entry(n: u64, first: u64, per_day: u64) -> FileEntry {
         }),
         key: None,
         full: None,
+        redacted_in: None,
         rows: 3_500_000,
         row_groups: 4,
         stream_type: "Call".to_owned(),

@@ -26,6 +26,10 @@ pub struct FileEntry {
     /// It was ended though more rows of its partition came, under these keys; `None`: no more came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<FullUnder>,
+    /// The last version whose commit brought rows of it that say less than before: a merge took out what is redacted. Merges hand it on. `None`: no
+    /// merge did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redacted_in: Option<u64>,
     /// Events.
     pub rows: u64,
     /// Row groups.

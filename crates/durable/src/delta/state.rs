@@ -68,7 +68,7 @@ pub(crate) struct Difference {
     gone: Vec<Arc<FileEntry>>,
     /// All files that go, as the log spells them.
     pub(crate) remove: Vec<String>,
-    /// Whether rows come or go; otherwise the same rows lie in other files.
+    /// Whether rows come or go, or say less than before; otherwise the same rows lie in other files.
     pub(crate) data_change: bool,
 }
 
@@ -157,8 +157,10 @@ impl State {
         let same_rows = self.strangers.is_empty()
             && self.watermarks.as_ref().is_some_and(|w| *w == watermarks(snapshot))
             && rows(&add) == rows(&gone);
+        // what was redacted up to the version that is shown stood in its files so
+        let redacts = add.iter().any(|file| file.redacted_in > Some(self.manifest_version));
         let remove = self.strangers.iter().cloned().chain(gone.iter().map(|file| table.name(file))).collect();
-        Difference { add, gone, remove, data_change: !same_rows }
+        Difference { add, gone, remove, data_change: !same_rows || redacts }
     }
 
     /// The next version's lines.

@@ -15,6 +15,7 @@ use strandline_event::Micros;
 mod anew;
 mod links;
 mod older;
+mod redacted;
 
 type Both = (SharedObjects, SharedObjects);
 type Spoil = fn(&Both);

@@ -20,6 +20,7 @@ fn entry(n: u64) -> Arc<FileEntry> {
         tail: None,
         key: None,
         full: None,
+        redacted_in: None,
         rows: 20,
         row_groups: 1,
         stream_type: "Call".to_owned(),

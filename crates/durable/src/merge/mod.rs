@@ -213,7 +213,7 @@ fn write_rows(
     let mut writing = writer.begin(&spec.job, rows_max, spec.enough_bytes, &mut merged.files);
     let mut doubles = Doubles::new(&Order::new(layout), veil);
     let mut heap = Heap::new(Order::new(layout), &sources);
-    let mut done = 0;
+    let (mut done, mut redacts) = (0, false);
     while let Some(source) = heap.top() {
         let is_new = doubles.is_new(&sources, source)?;
         // no further than to the next report
@@ -225,7 +225,9 @@ fn write_rows(
             doubles.gave(batch, at + rows - 1);
             sources[source].skip(rows - 1);
         } else if is_new {
-            writing.push(&veil.over(sources[source].row()))?;
+            let (row, shown) = (sources[source].row(), veil.over(sources[source].row()));
+            redacts |= shown.says_nothing() && !row.says_nothing();
+            writing.push(&shown)?;
         }
         heap.advance(&mut sources)?;
         done += rows as u64;
@@ -235,6 +237,10 @@ fn write_rows(
     }
     writing.end_file()?;
     merged.doubles = doubles.count();
+    if redacts {
+        // the commit says in which version
+        merged.files.iter_mut().for_each(|file| file.redacted_in = Some(0));
+    }
     let strange = |path: &Arc<FileEntry>| merged.files.iter().any(|file| file.partition != path.partition);
     if let Some(input) = merged.taken.iter().find(|input| strange(input)) {
         return Err(MergeError::OtherPartition { path: input.path.clone() });

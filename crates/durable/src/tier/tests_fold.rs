@@ -136,6 +136,7 @@ fn entry(n: u64) -> FileEntry {
         tail: None,
         key: None,
         full: None,
+        redacted_in: None,
         rows: 1,
         row_groups: 1,
         stream_type: "Call".to_owned(),

@@ -341,6 +341,7 @@ impl<'l> OpenFile<'l> {
                 target_bytes: self.layout.target_file_bytes,
                 max_bytes: self.layout.max_file_bytes,
             }),
+            redacted_in: None,
             rows: self.rows,
             row_groups,
             stream_type: job.log.stream_type.to_string(),

@@ -21,7 +21,7 @@ pub struct Replacement {
     pub log: LogKey,
     /// Entries that are live, as a pinned version has them. Not empty.
     pub remove: Vec<Arc<FileEntry>>,
-    /// What stands in their place: written and not committed.
+    /// What stands in their place: written and not committed. One whose entry has a `redacted_in` has rows that say less than before.
     pub add: Vec<FileEntry>,
     /// Rows that were in `remove` twice with equal content and are in `add` once.
     pub doubles: u64,
@@ -59,6 +59,13 @@ impl Replacement {
         }
         Ok(())
     }
+
+    /// A new file as the version names it that this makes.
+    fn entry_in(&self, version: u64, file: &FileEntry) -> FileEntry {
+        let before = || self.remove.iter().filter_map(|file| file.redacted_in).max();
+        let redacted_in = if file.redacted_in.is_some() { Some(version) } else { before() };
+        FileEntry { redacted_in, ..file.clone() }
+    }
 }
 
 impl Change for Replacement {
@@ -77,7 +84,8 @@ impl Change for Replacement {
         self.check()?;
         let gone = |path: &str| CommitError::NotLive { path: path.to_owned() };
         next.remove_files(&self.remove).map_err(gone)?;
-        next.add_files(self.add.iter().cloned().map(Arc::new));
+        let version = next.version;
+        next.add_files(self.add.iter().map(|file| Arc::new(self.entry_in(version, file))));
         let state = next.logs.entry(self.log.clone()).or_default();
         state.events = state.events.saturating_sub(self.doubles);
         next.set_aside(&self.remove);

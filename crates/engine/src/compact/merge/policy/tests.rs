@@ -17,6 +17,7 @@ fn file(n: u64, bytes: u64, age_s: u64) -> Arc<FileEntry> {
         tail: None,
         key: None,
         full: None,
+        redacted_in: None,
         rows: 1,
         row_groups: 1,
         stream_type: "Call".to_owned(),
