@@ -4,11 +4,12 @@
 use super::Finding;
 use super::runs::verify_runs;
 use super::segments::Segments;
-use super::steps::check_step;
+use super::steps::{check_step, event_of};
 use crate::manifest::{self, Manifest, Skeleton, checkpoint};
 use crate::objects::Objects;
+use crate::redaction::Redaction;
 use crate::tier::{DurableTier, Snapshot};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Checks all versions that are there with the segments that they name, and the runs of the newest.
@@ -57,7 +58,8 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
     // a segment that cannot be read was named above
     let newest = kept.last().filter(|_| before.is_some()).map(|version| manifest::read(manifests, *version));
     if let Some(Ok((newest, _))) = newest {
-        findings.extend(named_twice(&newest).map(|what| Finding::new(&manifest::version_name(newest.version), what)));
+        let twice = named_twice(&newest).chain(redacted_twice(&newest));
+        findings.extend(twice.map(|what| Finding::new(&manifest::version_name(newest.version), what)));
         findings.extend(verify_runs(&Snapshot::open(Arc::clone(tier.shared()), newest, None)));
     }
     findings
@@ -124,4 +126,54 @@ fn check(manifest: &Manifest, before: Option<(&Manifest, u32)>) -> Vec<String> {
 fn named_twice(manifest: &Manifest) -> impl Iterator<Item = String> {
     let mut seen = HashSet::new();
     manifest.known_paths().filter(move |path| !seen.insert(*path)).map(|path| format!("it names `{path}` twice"))
+}
+
+/// An event is redacted once, since a commit passes over what is redacted already. Here all redactions are looked at, those in sealed segments too,
+/// which a step from one version to the next does not read again. Rows of one id that one commit redacts differ in their seq.
+fn redacted_twice(manifest: &Manifest) -> impl Iterator<Item = String> {
+    let mut seen: HashMap<_, &Redaction> = HashMap::new();
+    manifest.redactions.iter().filter_map(move |redaction| {
+        let first = *seen.entry(event_of(redaction)).or_insert(redaction);
+        let is_row_of_it = first.at == redaction.at && first.seq != redaction.seq;
+        let again = !std::ptr::eq(first, redaction) && !is_row_of_it;
+        again.then(|| format!("it redacts event {} twice: no commit made it so", redaction.event_id))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use crate::tier::Redact;
+    use strandline_event::{EventId, Micros, Seq};
+
+    fn redaction(n: u128) -> Redaction {
+        Redaction {
+            event_id: EventId(n.to_be_bytes()),
+            stream_type: log().stream_type.to_string(),
+            stream_id: "stream".to_owned(),
+            seq: Seq(1),
+            at: Micros(START_US + 4),
+            who: "ops".to_owned(),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_redacted_again_is_found_behind_sealed_segments_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let tier = open(dir.path(), &config(""));
+        tier.redact(&Redact { job_id: 40, events: (0..600).map(redaction).collect() }).unwrap();
+        assert_eq!(verify_manifests(&tier), []);
+        let mut newest = tier.pin().manifest().clone();
+        assert!(!newest.redactions.segments.is_empty() && newest.redactions.inline.is_empty());
+        newest.redactions.inline = vec![Redaction { seq: Seq(9), ..redaction(7) }];
+        assert_eq!(redacted_twice(&newest).count(), 0, "another row of its id, by the same commit");
+        let later = Redaction { at: Micros(START_US + 9), seq: Seq(9), ..redaction(7) };
+        for again in [redaction(7), later] {
+            newest.redactions.inline = vec![again];
+            let found: Vec<String> = redacted_twice(&newest).collect();
+            assert!(found.len() == 1 && found[0].contains("twice"), "{found:?}");
+        }
+    }
 }
