@@ -130,21 +130,25 @@ pub(crate) fn check_room<'a>(
     new: impl IntoIterator<Item = &'a LogKey>,
 ) -> Result<(), NodeError> {
     let names: BTreeSet<&str> = types.iter().map(|of| &*of.name).collect();
-    let is_other = |log: &LogKey| !names.contains(&*log.stream_type);
-    match new.into_iter().filter(|log| is_other(log)).count() {
+    match new.into_iter().filter(|log| !names.contains(&*log.stream_type)).count() {
         0 => Ok(()),
-        new => {
-            let others = store.logs().iter().filter(|log| is_other(&log.key)).count();
-            check_count(store, types.iter().map(|of| of.buckets as usize).sum::<usize>() + others + new)
-        }
+        new => check_count(store, places(types.iter(), store) + new),
     }
 }
 
 /// Refuses a registration that would be one too many.
 pub(crate) fn check_place(types: &[StreamTypeEntry], store: &Store, wanted: &StreamTypeEntry) -> Result<(), NodeError> {
-    let names: BTreeSet<&str> = types.iter().map(|of| &*of.name).chain([&*wanted.name]).collect();
-    let others = store.logs().iter().filter(|log| !names.contains(&*log.key.stream_type)).count();
-    check_count(store, types.iter().chain([wanted]).map(|of| of.buckets as usize).sum::<usize>() + others)
+    check_count(store, places(types.iter().chain([wanted]), store))
+}
+
+/// Places of logs that are given away: each bucket of these types has one, and each log of another type.
+fn places<'t>(types: impl Iterator<Item = &'t StreamTypeEntry>, store: &Store) -> usize {
+    let (mut names, mut count) = (BTreeSet::new(), 0);
+    for of in types {
+        names.insert(&*of.name);
+        count += of.buckets as usize;
+    }
+    count + store.logs().iter().filter(|log| !names.contains(&*log.key.stream_type)).count()
 }
 
 fn check_count(store: &Store, count: usize) -> Result<(), NodeError> {

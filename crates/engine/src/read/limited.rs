@@ -113,7 +113,7 @@ impl Store {
         now: Micros,
     ) -> Result<GlobalPage, ReadError> {
         let Some(filter) = of_tenants(&read.filter, scope) else { return Ok(GlobalPage::none(read.after)) };
-        let reader = Reader { scope: Arc::clone(scope), filter, retirements: self.retirements() };
+        let reader = Reader { filter, retirements: self.retirements() };
         let mut asked = GlobalRead { filter: reader.filter.clone(), ..read.clone() };
         let looked = self.cursors().looked();
         asked.after = looked.behind(&reader, read.after).unwrap_or(read.after);

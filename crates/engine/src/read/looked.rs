@@ -4,10 +4,8 @@
 //! behind that place is not looked at again, since the store remembers it. Who is forgotten pays one look more. Bounds: [`LOOKED_MAX`] places, and no
 //! file or segment is held by one.
 
-use crate::tenants::TenantScope;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use strandline_durable::RowFilter;
 use strandline_event::Position;
 
@@ -17,7 +15,7 @@ const LOOKED_MAX: usize = 256;
 /// Who reads what, and under which tombstones.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Reader {
-    pub(crate) scope: Arc<TenantScope>,
+    /// What it asks for, narrowed to its tenants.
     pub(crate) filter: RowFilter,
     /// How often rows had gone under tombstones or come back: what came back is behind no place.
     pub(crate) retirements: u64,
@@ -66,8 +64,8 @@ mod tests {
     use strandline_event::Micros;
 
     fn reader(tenant: &str, retirements: u64) -> Reader {
-        let scope = Arc::new(TenantScope::new(vec![tenant.to_owned()]));
-        Reader { scope, filter: RowFilter::default(), retirements }
+        let filter = RowFilter { tenants: vec![tenant.to_owned()], ..RowFilter::default() };
+        Reader { filter, retirements }
     }
 
     fn at(moment: i64) -> Position {

@@ -88,7 +88,7 @@ pub fn plan_merges(
     Ok(partitions.into_iter().filter_map(due).collect())
 }
 
-/// Merges of a run by hand that its jobs may bring about, with the files that are there now: of each partition of their logs that holds one small file
+/// Merges of a run by hand that its jobs may bring about, with the files of the version that its `merges` were planned of: of each partition of their logs that holds one small file
 /// and has no merge yet. A job that writes another small file beside it makes it one; which partitions the events of a log fall
 /// into nobody knows before they are read.
 ///
@@ -96,7 +96,7 @@ pub fn plan_merges(
 /// `Disabled`.
 pub fn plan_following(store: &Store, jobs: &[Plan], merges: &[MergePlan]) -> Result<Vec<MergePlan>, CompactError> {
     let rules = rules(store)?;
-    let snapshot = store.durable().pin();
+    let snapshot = merges.first().map_or_else(|| store.durable().pin(), |merge| Arc::clone(&merge.snapshot));
     let logs: HashSet<(&str, u32)> = jobs.iter().map(|job| (&*job.log.stream_type, job.log.bucket)).collect();
     let planned: HashSet<&Partition> = merges.iter().map(|merge| &merge.partition).collect();
     let mut partitions = partitions(&snapshot, |file| logs.contains(&(file.stream_type.as_str(), file.bucket)));
