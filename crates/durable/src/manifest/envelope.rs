@@ -11,8 +11,10 @@ const MAGIC: [u8; 4] = *b"SLMF";
 const VERSION_PLAIN: u16 = 2;
 /// The version of what redacts something.
 const VERSION_REDACTING: u16 = 3;
-/// The newest version; all from the first on are read.
-pub(crate) const VERSION: u16 = 4;
+/// The version of what has stream types of several buckets.
+const VERSION_OF_BUCKETS: u16 = 4;
+/// The newest version, of what seals tombstones; all from the first on are read.
+pub(crate) const VERSION: u16 = 5;
 const VERSION_FIRST: u16 = 1;
 const HEADER_BYTES: usize = 24;
 const LEVEL: i32 = 3;
@@ -28,6 +30,8 @@ pub(crate) enum Content {
     VersionRedacting,
     /// A version file with stream types of several buckets: a program that does not know them would look for each stream in the first.
     VersionOfBuckets,
+    /// A version file that names sealed segments of tombstones: a program that does not know them would take their files for nobody's.
+    VersionBurying,
     /// A sealed segment of file entries.
     Segment,
     /// A sealed segment of replaced files.
@@ -36,23 +40,27 @@ pub(crate) enum Content {
     Checkpoint,
     /// A sealed segment of redactions.
     Redactions,
+    /// A sealed segment of tombstones.
+    Tombstones,
 }
 
 impl Content {
     const fn to_u16(self) -> u16 {
         match self {
-            Self::Version | Self::VersionRedacting | Self::VersionOfBuckets => 1,
+            Self::Version | Self::VersionRedacting | Self::VersionOfBuckets | Self::VersionBurying => 1,
             Self::Segment => 2,
             Self::Replaced => 3,
             Self::Checkpoint => 4,
             Self::Redactions => 5,
+            Self::Tombstones => 6,
         }
     }
 
     /// The version under which it is written.
     const fn version(self) -> u16 {
         match self {
-            Self::VersionOfBuckets => VERSION,
+            Self::VersionBurying | Self::Tombstones => VERSION,
+            Self::VersionOfBuckets => VERSION_OF_BUCKETS,
             Self::VersionRedacting | Self::Redactions => VERSION_REDACTING,
             Self::Version | Self::Segment | Self::Replaced | Self::Checkpoint => VERSION_PLAIN,
         }

@@ -2,7 +2,7 @@
 
 use super::envelope::{Content, EnvelopeError, unwrap, wrap};
 use super::json::{self, Skeleton};
-use super::model::{Manifest, NO_MONTH, Replaced, SegmentRef};
+use super::model::{Manifest, NO_MONTH, Replaced, SegmentRef, Tombstone};
 use crate::entry::FileEntry;
 use crate::objects::{Created, NotCreated, ObjectError, Objects, create};
 use crate::redaction::Redaction;
@@ -146,6 +146,11 @@ pub(crate) fn read_after(
         let files = held(known, &segment).map_or_else(|| read_replaced(objects, &segment), Ok)?;
         manifest.replaced.segments.push((segment, files));
     }
+    let known = earlier.map(|earlier| &*earlier.tombstones.segments);
+    for segment in skeleton.tombstones {
+        let files = held(known, &segment).map_or_else(|| read_tombstones(objects, &segment), Ok)?;
+        manifest.tombstones.segments.push((segment, files));
+    }
     let known = earlier.map(|earlier| &*earlier.redactions.segments);
     for segment in skeleton.redactions {
         let events = held(known, &segment).map_or_else(|| read_redactions(objects, &segment), Ok)?;
@@ -173,6 +178,11 @@ pub(crate) fn read_entries(
 /// The replaced files of a segment.
 pub(crate) fn read_replaced(objects: &dyn Objects, segment: &SegmentRef) -> Result<Arc<[Replaced]>, ManifestError> {
     read_segment(objects, Content::Replaced, segment, json::read_replaced)
+}
+
+/// The tombstones of a segment.
+pub(crate) fn read_tombstones(objects: &dyn Objects, segment: &SegmentRef) -> Result<Arc<[Tombstone]>, ManifestError> {
+    read_segment(objects, Content::Tombstones, segment, json::read_tombstones)
 }
 
 /// The redactions of a segment.
@@ -217,6 +227,12 @@ pub(crate) fn seal(objects: &dyn Objects, manifest: &mut Manifest) -> Result<(),
         let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-r");
         let sealed = write_segment(objects, Content::Replaced, &stem, files, json::write_replaced)?;
         manifest.replaced.segments.push(sealed);
+    }
+    if manifest.tombstones.inline.len() > INLINE_MAX {
+        let files = std::mem::take(&mut manifest.tombstones.inline);
+        let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-t");
+        let sealed = write_segment(objects, Content::Tombstones, &stem, files, json::write_tombstones)?;
+        manifest.tombstones.segments.push(sealed);
     }
     if manifest.redactions.inline.len() > INLINE_MAX {
         let events = std::mem::take(&mut manifest.redactions.inline);
@@ -279,10 +295,12 @@ pub(crate) fn put(objects: &dyn Objects, manifest: &Manifest) -> Result<Put, Not
 
 fn encode(path: &str, manifest: &Manifest) -> Result<Vec<u8>, ObjectError> {
     let json = json::write_version(manifest).map_err(|e| ObjectError::from_io(path, e.into()))?;
-    let content = match (manifest.buckets.is_empty(), manifest.redactions.is_empty()) {
-        (false, _) => Content::VersionOfBuckets,
-        (true, false) => Content::VersionRedacting,
-        (true, true) => Content::Version,
+    let Manifest { tombstones, buckets, redactions, .. } = manifest;
+    let content = match (tombstones.segments.is_empty(), buckets.is_empty(), redactions.is_empty()) {
+        (false, _, _) => Content::VersionBurying,
+        (true, false, _) => Content::VersionOfBuckets,
+        (true, true, false) => Content::VersionRedacting,
+        (true, true, true) => Content::Version,
     };
     wrap(content, &json).map_err(|e| ObjectError::from_io(path, e))
 }

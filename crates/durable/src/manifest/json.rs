@@ -1,7 +1,9 @@
 //! The JSON of version files and segments. `FORMAT.md` names every field; fixtures keep it readable for ever.
 
 use super::envelope::EnvelopeError;
-use super::model::{Group, GroupKey, LogState, Manifest, Redactions, Replaced, ReplacedFiles, SegmentRef, Tombstone};
+use super::model::{
+    Group, GroupKey, LogState, Manifest, Redactions, Replaced, ReplacedFiles, SegmentRef, Tombstone, Tombstones,
+};
 use crate::entry::FileEntry;
 use crate::redaction::Redaction;
 use crate::wire;
@@ -31,6 +33,8 @@ struct VersionFile {
     replaced: ReplacedJson,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tombstones: Vec<Tombstone>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tombstone_segments: Vec<SegmentRef>,
     #[serde(default, skip_serializing_if = "RedactionsJson::is_empty")]
     redactions: RedactionsJson,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -69,6 +73,11 @@ impl ReplacedJson {
 #[derive(Serialize, Deserialize)]
 struct ReplacedSegment {
     replaced: Vec<Replaced>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TombstoneSegment {
+    tombstones: Vec<Tombstone>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,6 +138,7 @@ pub(crate) struct Skeleton {
     pub(crate) manifest: Manifest,
     pub(crate) segments: Vec<(GroupKey, Vec<SegmentRef>)>,
     pub(crate) replaced: Vec<SegmentRef>,
+    pub(crate) tombstones: Vec<SegmentRef>,
     pub(crate) redactions: Vec<SegmentRef>,
 }
 
@@ -136,7 +146,8 @@ impl Skeleton {
     /// All segments that it names.
     pub(crate) fn segment_paths(&self) -> impl Iterator<Item = &str> {
         let of_groups = self.segments.iter().flat_map(|(_, segments)| segments);
-        of_groups.chain(&self.replaced).chain(&self.redactions).map(|segment| segment.path.as_str())
+        let others = self.replaced.iter().chain(&self.tombstones).chain(&self.redactions);
+        of_groups.chain(others).map(|segment| segment.path.as_str())
     }
 }
 
@@ -174,7 +185,8 @@ pub(crate) fn write_version(manifest: &Manifest) -> Result<Vec<u8>, serde_json::
             segments: manifest.replaced.segments.iter().map(|(s, _)| s.clone()).collect(),
             files: manifest.replaced.inline.clone(),
         },
-        tombstones: manifest.tombstones.clone(),
+        tombstones: manifest.tombstones.inline.clone(),
+        tombstone_segments: manifest.tombstones.segments.iter().map(|(s, _)| s.clone()).collect(),
         redactions: RedactionsJson {
             segments: manifest.redactions.segments.iter().map(|(s, _)| s.clone()).collect(),
             events: manifest.redactions.inline.clone(),
@@ -212,11 +224,12 @@ pub(crate) fn read_version(json: &[u8]) -> Result<Skeleton, EnvelopeError> {
         logs: logs.collect(),
         groups,
         replaced: ReplacedFiles { segments: Vec::new(), inline: file.replaced.files },
-        tombstones: file.tombstones,
+        tombstones: Tombstones { segments: Vec::new(), inline: file.tombstones },
         redactions: Redactions { segments: Vec::new(), inline: file.redactions.events },
         buckets: file.buckets,
     };
-    Ok(Skeleton { manifest, segments, replaced: file.replaced.segments, redactions: file.redactions.segments })
+    let (replaced, tombstones) = (file.replaced.segments, file.tombstone_segments);
+    Ok(Skeleton { manifest, segments, replaced, tombstones, redactions: file.redactions.segments })
 }
 
 pub(crate) fn write_segment(files: &[Arc<FileEntry>]) -> Result<Vec<u8>, serde_json::Error> {
@@ -235,6 +248,15 @@ pub(crate) fn write_replaced(files: &[Replaced]) -> Result<Vec<u8>, serde_json::
 pub(crate) fn read_replaced(json: &[u8]) -> Result<Vec<Replaced>, EnvelopeError> {
     let file: ReplacedSegment = serde_json::from_slice(json).map_err(|e| EnvelopeError::Json(e.to_string()))?;
     Ok(file.replaced)
+}
+
+pub(crate) fn write_tombstones(files: &[Tombstone]) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&TombstoneSegment { tombstones: files.to_vec() })
+}
+
+pub(crate) fn read_tombstones(json: &[u8]) -> Result<Vec<Tombstone>, EnvelopeError> {
+    let file: TombstoneSegment = serde_json::from_slice(json).map_err(|e| EnvelopeError::Json(e.to_string()))?;
+    Ok(file.tombstones)
 }
 
 pub(crate) fn write_redactions(events: &[Redaction]) -> Result<Vec<u8>, serde_json::Error> {

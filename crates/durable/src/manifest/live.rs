@@ -3,7 +3,7 @@
 //! Invariant: a path stands in one place only: live, under `replaced`, or under a tombstone. Segments are immutable: one that
 //! loses an entry gives the others back to the inline list, which [`seal`](super::seal) may write anew.
 
-use super::model::{Group, GroupKey, Manifest, NO_MONTH, Replaced, ReplacedFiles, Tombstone};
+use super::model::{Group, GroupKey, Manifest, NO_MONTH, Replaced, ReplacedFiles, Tombstone, Tombstones};
 use crate::entry::FileEntry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Manifest {
     pub(crate) fn bury(&mut self, files: &[Arc<FileEntry>]) {
         let (at, job_id) = (self.committed_at, self.job_id);
         let tombstone = |file: &Arc<FileEntry>| Tombstone { entry: FileEntry::clone(file), at, job_id };
-        self.tombstones.extend(files.iter().map(tombstone));
+        self.tombstones.inline.extend(files.iter().map(tombstone));
     }
 
     /// Every data file that is live or can become live again: it is never deleted.
@@ -112,6 +112,30 @@ impl Group {
             false
         });
         self.inline.extend(rest);
+    }
+}
+
+impl Tombstones {
+    /// Takes those out of which this is true.
+    pub(crate) fn take_out(&mut self, mut wanted: impl FnMut(&Tombstone) -> bool) -> Vec<Tombstone> {
+        let (mut taken, mut rest) = (Vec::new(), Vec::new());
+        self.segments.retain(|(_, sealed)| {
+            let are_wanted: Vec<bool> = sealed.iter().map(&mut wanted).collect();
+            if !are_wanted.contains(&true) {
+                return true;
+            }
+            for (tombstone, is_wanted) in sealed.iter().zip(are_wanted) {
+                let list = if is_wanted { &mut taken } else { &mut rest };
+                list.push(tombstone.clone());
+            }
+            false
+        });
+        for tombstone in std::mem::take(&mut self.inline) {
+            let list = if wanted(&tombstone) { &mut taken } else { &mut rest };
+            list.push(tombstone);
+        }
+        self.inline = rest;
+        taken
     }
 }
 

@@ -16,13 +16,14 @@ pub use envelope::EnvelopeError;
 pub use files::ManifestError;
 pub(crate) use files::{
     Put, SEGMENT_FOLDER, maker_of, newest_above, put, read, read_after, read_entries, read_redactions, read_replaced,
-    read_skeleton, seal, version_name, versions,
+    read_skeleton, read_tombstones, seal, version_name, versions,
 };
 pub(crate) use json::Skeleton;
 #[cfg(test)]
 pub(crate) use model::NO_MONTH;
 pub use model::{
     ChunkMark, Group, GroupKey, LogState, Manifest, Redactions, Replaced, ReplacedFiles, SegmentRef, Tombstone,
+    Tombstones,
 };
 
 #[cfg(test)]

@@ -157,6 +157,34 @@ pub struct Tombstone {
     pub job_id: u128,
 }
 
+/// The tombstones of a version.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tombstones {
+    /// Sealed segments with what they hold.
+    pub segments: Vec<(SegmentRef, Arc<[Tombstone]>)>,
+    /// Those that stand in the version file itself.
+    pub inline: Vec<Tombstone>,
+}
+
+impl Tombstones {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Tombstone> {
+        self.segments.iter().flat_map(|(_, sealed)| sealed.iter()).chain(&self.inline)
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segments.iter().map(|(_, sealed)| sealed.len()).sum::<usize>() + self.inline.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The month of files whose moments no calendar names.
 pub(crate) const NO_MONTH: &str = "none";
 
@@ -197,7 +225,7 @@ pub struct Manifest {
     /// Files that are live no more and still there.
     pub replaced: ReplacedFiles,
     /// Files that can be brought back.
-    pub tombstones: Vec<Tombstone>,
+    pub tombstones: Tombstones,
     /// Events whose payload is shown no more.
     pub redactions: Redactions,
     /// Stream types of more than one bucket, and how many each has; fixed for ever.

@@ -9,7 +9,7 @@ use crate::delta::names::{self as delta_names, link};
 use crate::delta::{DeltaLog, newest_shown};
 use crate::keyring::{Provider, sealed_places};
 use crate::layout::{Layout, LayoutError};
-use crate::manifest::{self, Manifest, ManifestError, Put, Redactions, ReplacedFiles};
+use crate::manifest::{self, Manifest, ManifestError, Put, Redactions, ReplacedFiles, Tombstones};
 use crate::objects::{NotCreated, ObjectError, Objects, Purpose, Settings, SharedObjects, open_location, probe};
 use crate::read::FileCache;
 use crate::write::StagedFiles;
@@ -582,7 +582,7 @@ pub(super) fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
         logs: BTreeMap::new(),
         groups: BTreeMap::new(),
         replaced: ReplacedFiles::default(),
-        tombstones: Vec::new(),
+        tombstones: Tombstones::default(),
         redactions: Redactions::default(),
         buckets: BTreeMap::new(),
     }

@@ -133,9 +133,7 @@ struct Expire {
 
 impl Change for Expire {
     fn apply(&self, _: &DurableTier, _: &Snapshot, next: &mut Manifest) -> Result<(), CommitError> {
-        let buried = std::mem::take(&mut next.tombstones);
-        let (over, stay): (Vec<_>, Vec<_>) = buried.into_iter().partition(|t| t.at < self.before);
-        next.tombstones = stay;
+        let over = next.tombstones.take_out(|tombstone| tombstone.at < self.before);
         next.give_up(over.iter().map(|tombstone| &tombstone.entry));
         Ok(())
     }

@@ -192,7 +192,7 @@ fn a_commit_between_another_one_and_its_renames_has_the_last_word() {
 }
 
 fn restore(tier: &DurableTier, job_id: u128) {
-    let tombstones = tier.pin().manifest().tombstones.clone();
+    let tombstones = tier.pin().manifest().tombstones.inline.clone();
     assert_eq!(tombstones.len(), 1);
     tier.restore(&Restore { job_id, at: Micros(START_US + 6), tombstones }, &|| ControlFlow::Continue(())).unwrap();
 }

@@ -35,7 +35,7 @@ fn retirement(job_id: u128, files: &[Arc<FileEntry>], mode: DeleteMode) -> Retir
 
 fn bring_back(tier: &DurableTier, job_id: u128, which: &[usize]) -> Result<Restored, RetireError> {
     let pinned = tier.pin();
-    let tombstones = which.iter().map(|i| pinned.manifest().tombstones[*i].clone()).collect();
+    let tombstones = which.iter().map(|i| pinned.manifest().tombstones.inline[*i].clone()).collect();
     drop(pinned);
     tier.restore(&Restore { job_id, at: LATER, tombstones }, &go_on)
 }
@@ -133,7 +133,7 @@ fn a_tombstone_ends_with_its_grace_period_and_the_file_after_its_last_reader() {
     assert_eq!(tier.expire(LATER, 60, LATER).unwrap(), 0, "it was put up right then");
     assert!(tier.sweep(EVER).unwrap().iter().all(|path| path.ends_with(".run")), "restorable files are never swept");
     let buried = tier.pin();
-    let tombstones = buried.manifest().tombstones.clone();
+    let tombstones = buried.manifest().tombstones.inline.clone();
     assert_eq!(tier.expire(LATER.plus_us(1), 61, LATER).unwrap(), 1);
     drop(buried);
     tier.sweep(Micros::MIN).unwrap();

@@ -19,6 +19,7 @@ impl Segments {
         let of_files: Vec<&SegmentRef> =
             skeleton.segments.iter().flat_map(|(_, segments)| segments).filter(&mut new).collect();
         let of_replaced: Vec<&SegmentRef> = skeleton.replaced.iter().filter(&mut new).collect();
+        let of_tombstones: Vec<&SegmentRef> = skeleton.tombstones.iter().filter(&mut new).collect();
         let of_redactions: Vec<&SegmentRef> = skeleton.redactions.iter().filter(&mut new).collect();
         let fault = |segment: &SegmentRef, error: Option<ManifestError>| {
             let version = skeleton.manifest.version;
@@ -26,8 +27,9 @@ impl Segments {
         };
         let files = of_files.into_iter().filter_map(|s| fault(s, manifest::read_entries(objects, s).err()));
         let replaced = of_replaced.into_iter().filter_map(|s| fault(s, manifest::read_replaced(objects, s).err()));
+        let buried = of_tombstones.into_iter().filter_map(|s| fault(s, manifest::read_tombstones(objects, s).err()));
         let redacted = of_redactions.into_iter().filter_map(|s| fault(s, manifest::read_redactions(objects, s).err()));
-        files.chain(replaced).chain(redacted).collect()
+        files.chain(replaced).chain(buried).chain(redacted).collect()
     }
 }
 
@@ -40,8 +42,16 @@ pub(crate) fn entries_of(
     let (skeleton, _) = manifest::read_skeleton(objects, version)?;
     let wanted = |file: &Arc<FileEntry>| paths.contains(file.path.as_str());
     let mut found: Vec<Arc<FileEntry>> = skeleton.manifest.files().filter(|file| wanted(file)).cloned().collect();
-    let buried = skeleton.manifest.tombstones.into_iter().map(|tombstone| Arc::new(tombstone.entry));
+    let buried = skeleton.manifest.tombstones.inline.into_iter().map(|tombstone| Arc::new(tombstone.entry));
     found.extend(buried.filter(wanted));
+    for segment in &skeleton.tombstones {
+        if found.len() >= paths.len() {
+            break;
+        }
+        let sealed = manifest::read_tombstones(objects, segment)?;
+        let buried = sealed.iter().filter(|tombstone| paths.contains(tombstone.entry.path.as_str()));
+        found.extend(buried.map(|tombstone| Arc::new(tombstone.entry.clone())));
+    }
     // the newest segment is the likeliest
     for segment in skeleton.segments.iter().flat_map(|(_, segments)| segments).rev() {
         if found.len() >= paths.len() {

@@ -66,11 +66,12 @@ pub(super) fn event_of(redaction: &Redaction) -> (EventId, &str, &str) {
 /// An entry never changes, and a file under a tombstone stays there until it is live again or given up.
 fn files_faults(objects: &dyn Objects, before: &Skeleton, after: &Skeleton) -> Result<Vec<String>, ManifestError> {
     let changed = changed_files(objects, Some(before), after)?;
+    let (old, new) = (tombstones_not_of(objects, before, after)?, tombstones_not_of(objects, after, before)?);
     let mut edited: Vec<&str> = changed.edited.iter().map(String::as_str).collect();
     let mut gone: Vec<&str> = Vec::new();
     let buried: HashMap<&str, &Tombstone> =
-        after.manifest.tombstones.iter().map(|tombstone| (tombstone.entry.path.as_str(), tombstone)).collect();
-    for tombstone in &before.manifest.tombstones {
+        new.iter().map(|tombstone| (tombstone.entry.path.as_str(), tombstone)).collect();
+    for tombstone in &old {
         let path = tombstone.entry.path.as_str();
         let live = || changed.added.iter().find(|file| file.path == path);
         let same = match buried.get(path) {
@@ -100,6 +101,20 @@ fn files_faults(objects: &dyn Objects, before: &Skeleton, after: &Skeleton) -> R
     Ok(said.into_iter().chain(lost).collect())
 }
 
+/// Tombstones of a version, but for those in segments that the other one names too.
+fn tombstones_not_of(
+    objects: &dyn Objects,
+    version: &Skeleton,
+    other: &Skeleton,
+) -> Result<Vec<Tombstone>, ManifestError> {
+    let mut list = version.manifest.tombstones.inline.clone();
+    let own = |segment: &&SegmentRef| !other.tombstones.contains(segment);
+    for segment in version.tombstones.iter().filter(own) {
+        list.extend(manifest::read_tombstones(objects, segment)?.iter().cloned());
+    }
+    Ok(list)
+}
+
 /// Replaced files of a version, but for those in segments that the one before it names too.
 fn replaced_since(
     objects: &dyn Objects,
@@ -123,6 +138,7 @@ fn named(paths: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::FileEntry;
     use crate::testing::*;
     use crate::tier::{DeleteMode, DurableTier, Redact, Retirement};
     use std::ops::ControlFlow;
@@ -172,12 +188,12 @@ mod tests {
         assert_eq!(crate::verify_manifests(&tier), []);
         assert_eq!(faults(&tier, |_| {}), [""; 0]);
         let restored = |after: &mut Skeleton| {
-            let back = std::mem::take(&mut after.manifest.tombstones);
+            let back = std::mem::take(&mut after.manifest.tombstones.inline);
             after.manifest.add_files(back.into_iter().map(|tombstone| Arc::new(tombstone.entry)));
         };
         assert_eq!(faults(&tier, restored), [""; 0]);
         let expired = |after: &mut Skeleton| {
-            let over = std::mem::take(&mut after.manifest.tombstones);
+            let over = std::mem::take(&mut after.manifest.tombstones.inline);
             after.manifest.give_up(over.iter().map(|tombstone| &tombstone.entry));
         };
         assert_eq!(faults(&tier, expired), [""; 0]);
@@ -205,9 +221,9 @@ mod tests {
                 },
                 "at a later moment",
             ),
-            (|after| after.manifest.tombstones.clear(), "lacks the tombstone of `"),
-            (|after| after.manifest.tombstones[0].entry.rows += 1, "what the version before it did not say"),
-            (|after| after.manifest.tombstones[0].at = Micros(1), "what the version before it did not say"),
+            (|after| after.manifest.tombstones.inline.clear(), "lacks the tombstone of `"),
+            (|after| after.manifest.tombstones.inline[0].entry.rows += 1, "what the version before it did not say"),
+            (|after| after.manifest.tombstones.inline[0].at = Micros(1), "what the version before it did not say"),
             (
                 |after| {
                     let group = after.manifest.groups.values_mut().next().unwrap();
@@ -222,5 +238,44 @@ mod tests {
             let found = faults(&tier, edit);
             assert!(found.len() == 1 && found[0].contains(what), "edit {n}: {found:?}");
         }
+    }
+
+    #[test]
+    fn tombstones_in_sealed_segments_must_not_be_lost_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let tier = prepared(dir.path());
+        let objects = &*tier.shared().manifests;
+        let mut many = tier.pin().manifest().clone();
+        let one = many.tombstones.inline[0].clone();
+        let other = |n: u64| {
+            let entry = FileEntry { path: format!("part-{n}.parquet"), ..one.entry.clone() };
+            Tombstone { entry, ..one.clone() }
+        };
+        many.tombstones.inline = (0..600).map(other).collect();
+        many.version += 1;
+        manifest::seal(objects, &mut many).unwrap();
+        manifest::put(objects, &many).unwrap();
+        let newest = || manifest::read_skeleton(objects, many.version).unwrap().0;
+        assert_eq!((newest().tombstones.len(), newest().manifest.tombstones.inline.len()), (1, 0));
+        let step = |change: &dyn Fn(&mut Skeleton)| {
+            let (before, mut after) = (newest(), newest());
+            change(&mut after);
+            check_step(objects, &before, &after)
+        };
+        assert_eq!(step(&|_| {}), [""; 0]);
+        // a commit that takes one out puts the others back into the list
+        let ended = |after: &mut Skeleton| {
+            after.tombstones.clear();
+            after.manifest.tombstones.inline = (1..600).map(other).collect();
+            after.manifest.give_up([&other(0).entry]);
+        };
+        assert_eq!(step(&ended), [""; 0]);
+        let found = step(&|after| after.tombstones.clear());
+        assert!(
+            found.len() == 1 && found[0].contains("lacks the tombstone of `part-0.parquet` and 599 more"),
+            "{found:?}"
+        );
+        let paths = ["part-0.parquet", "part-599.parquet"].into();
+        assert_eq!(crate::verify::entries_of(objects, many.version, &paths).unwrap().len(), 2);
     }
 }

@@ -32,12 +32,10 @@ pub(in crate::tier) struct RestoreChange<'a> {
 impl Change for RestoreChange<'_> {
     fn apply(&self, tier: &DurableTier, current: &Snapshot, next: &mut Manifest) -> Result<(), CommitError> {
         let mut paths: HashSet<&str> = self.what.tombstones.iter().map(|t| t.entry.path.as_str()).collect();
-        let buried = std::mem::take(&mut next.tombstones);
-        let (back, stay): (Vec<_>, Vec<_>) = buried.into_iter().partition(|t| paths.remove(t.entry.path.as_str()));
+        let back = next.tombstones.take_out(|tombstone| paths.remove(tombstone.entry.path.as_str()));
         if let Some(path) = paths.into_iter().next() {
             return Err(CommitError::NotBuried { path: path.to_owned() });
         }
-        next.tombstones = stay;
         next.add_files(back.into_iter().map(|tombstone| Arc::new(tombstone.entry)));
         let none = LogRuns::default();
         for ranges in self.ranges {
