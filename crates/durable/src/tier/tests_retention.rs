@@ -320,3 +320,39 @@ fn where_a_stream_ended_is_told_with_what_retention_removed_since() {
     check(false);
     assert_eq!(end(i64::MAX), (third.seq, None));
 }
+
+/// More tombstones than a version file holds; of files that nobody wrote.
+#[test]
+fn tombstones_in_sealed_segments_end_as_others_do() {
+    use crate::manifest::{Manifest, Tombstone, put, read_skeleton, seal};
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(""));
+    let events = prepare(&tier, 2);
+    let mut next = tier.pin().manifest().clone();
+    let manifests = Arc::clone(&tier.shared().manifests);
+    next.previous_crc32c = Some(read_skeleton(&*manifests, next.version).unwrap().1);
+    next.version += 1;
+    let live = FileEntry::clone(&tier.pin().files()[0]);
+    let tombstone = |n: i64| {
+        let entry = FileEntry { path: format!("gone-{n}.parquet"), ..live.clone() };
+        Tombstone { entry, at: Micros(START_US + n), job_id: 7 }
+    };
+    next.tombstones.inline = (0..600).map(tombstone).collect();
+    seal(&*manifests, &mut next).unwrap();
+    put(&*manifests, &next).unwrap();
+    drop(tier);
+    let tier = open(dir.path(), &config(""));
+    let counts = || {
+        let pinned = tier.pin();
+        let Manifest { tombstones, replaced, .. } = pinned.manifest();
+        (tombstones.segments.len(), tombstones.inline.len(), replaced.iter().count())
+    };
+    assert_eq!(counts(), (1, 0, 0));
+    assert_eq!(tier.expire(Micros(START_US), 60, LATER).unwrap(), 0);
+    assert_eq!(tier.expire(Micros(START_US + 50), 61, LATER).unwrap(), 50);
+    assert_eq!(counts(), (1, 0, 50), "more than a version file holds are sealed anew");
+    assert_eq!(tier.expire(Micros(START_US + 100), 62, LATER).unwrap(), 50);
+    assert_eq!(counts(), (0, 500, 100));
+    assert_eq!(crate::verify_manifests(&tier), []);
+    assert_whole(&tier.pin(), &events);
+}
