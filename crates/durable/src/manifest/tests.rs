@@ -318,7 +318,7 @@ fn version_5_stays_readable() {
     let (read, expected) = read_fixtures(manifest_5(600), &["manifest-tombstones-v5", "manifest-v5"]);
     assert!(read.tombstones.iter().eq(expected.tombstones.iter()) && read.tombstones.len() == 600);
     // the segment's checksum is that of its bytes
-    let others = |manifest| Manifest { tombstones: Tombstones::default(), ..manifest };
+    let others = |manifest: Manifest| Manifest { tombstones: Tombstones::default(), ..manifest };
     assert_eq!(others(read), others(expected));
 }
 
