@@ -138,6 +138,11 @@ pub struct Asked {
     pub rows: u64,
 }
 
+/// What a cold read of a stream may read, at any size of the store.
+pub const STREAM_BYTES_MAX: u64 = 2_000_000;
+/// Files that it may open of each partition that holds the stream.
+pub const STREAM_FILES_MAX: u64 = 2;
+
 /// What a lookup found, and what it touched.
 #[derive(Clone, Debug)]
 pub struct Cold {
@@ -147,6 +152,25 @@ pub struct Cold {
     pub partitions: BTreeMap<String, Asked>,
     /// What was touched.
     pub stats: ReadStats,
+}
+
+impl Cold {
+    /// Of a stream that is there.
+    ///
+    /// # Errors
+    /// More was touched than may be.
+    pub fn keeps_its_bounds(&self) -> Result<(), Failure> {
+        let holding = self.partitions.values().filter(|asked| asked.rows > 0);
+        let files = holding.map(|asked| asked.opened).max().unwrap_or(0);
+        if files > STREAM_FILES_MAX || self.stats.bytes >= STREAM_BYTES_MAX {
+            return Err(format!(
+                "the read of a stream opened {files} files of a partition and read {} bytes: {STREAM_FILES_MAX} files and less than {STREAM_BYTES_MAX} bytes are its bounds",
+                self.stats.bytes
+            )
+            .into());
+        }
+        Ok(())
+    }
 }
 
 /// The store as a process that has just started sees it.
