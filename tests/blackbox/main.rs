@@ -51,6 +51,7 @@ mod security;
 mod statement;
 mod strict;
 mod subscribe;
+mod synced;
 mod terminal;
 mod traces;
 mod wrong;

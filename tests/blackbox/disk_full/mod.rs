@@ -237,14 +237,8 @@ fn flag(store: &Store) -> PathBuf {
     store.path().join("is-full")
 }
 
-/// Linking this test took a C compiler, so there is one to make the shim with.
 fn start_on_shim(store: &Store, more: &[(&str, &str)]) -> (Server, Shim) {
-    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/blackbox/disk_full/shim.c"));
-    let (library, flag) = (store.path().join("shim.so"), flag(store));
-    let mut compile = Command::new("cc");
-    compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
-    let compiled = compile.output().expect("a C compiler called `cc`");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let (library, flag) = (store.shim("disk_full/shim.c"), flag(store));
     let mut command = program();
     command.args(store.serve_arguments()).env("LD_PRELOAD", &library);
     command.env("FULL_FOLDER", store.path()).env("FULL_FLAG", &flag).envs(more.iter().copied());

@@ -1,6 +1,6 @@
 //! A folder with the statement of a store, and the nodes that run on it one after another.
 
-use super::{Finished, Server, program, run_command};
+use super::{Finished, Server, program, root, run_command};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -87,6 +87,16 @@ impl Store {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let (config, data) = (text(self.config()), text(self.path().join("node")));
         ["serve", "--config", &config, "--data-dir", &data, "--http", "127.0.0.1:0"].map(str::to_owned).to_vec()
+    }
+
+    /// A library of C to preload into a node. Linking this test took a C compiler, so there is one to make it with.
+    pub(crate) fn shim(&self, source: &str) -> PathBuf {
+        let (library, source) = (self.path().join("shim.so"), root().join("tests/blackbox").join(source));
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
+        let compiled = compile.output().expect("a C compiler called `cc`");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        library
     }
 
     /// Starts a node; it serves when this returns.
