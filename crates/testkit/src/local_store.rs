@@ -89,7 +89,19 @@ impl LocalStore {
     /// # Errors
     /// What opening says.
     pub fn on_real_disk(config: StoreConfig) -> Result<Self, OpenError> {
-        Self::with(config, Arc::new(CrashDisk::new()), Some(RealDisk::new()), None, FIRST_SEED)
+        let time = ManualClock::default();
+        Self::with(config, Arc::new(CrashDisk::new()), Some(RealDisk::new()), None, FIRST_SEED, time)
+    }
+
+    /// As [`on_memory`](Self::on_memory), made at this moment.
+    ///
+    /// # Errors
+    /// What opening says.
+    #[allow(clippy::expect_used)]
+    pub fn made_at(config: StoreConfig, at: Micros) -> Result<Self, OpenError> {
+        let memory = || -> SharedObjects { Arc::new(StoreObjects::memory().expect("a thread can be started")) };
+        let (disk, objects, time) = (Arc::new(CrashDisk::new()), (memory(), memory()), ManualClock::new(at));
+        Self::with(config, disk, None, Some(objects), FIRST_SEED, time)
     }
 
     /// A store over what is there already.
@@ -101,7 +113,7 @@ impl LocalStore {
         disk: Arc<CrashDisk>,
         objects: Option<(SharedObjects, SharedObjects)>,
     ) -> Result<Self, OpenError> {
-        Self::with(config, disk, None, objects, FIRST_SEED)
+        Self::with(config, disk, None, objects, FIRST_SEED, ManualClock::default())
     }
 
     /// As [`over`](Self::over), in another process than the one that made it: its random numbers, which name its jobs, are its own.
@@ -114,7 +126,7 @@ impl LocalStore {
         objects: Option<(SharedObjects, SharedObjects)>,
         seed: u128,
     ) -> Result<Self, OpenError> {
-        Self::with(config, disk, None, objects, seed)
+        Self::with(config, disk, None, objects, seed, ManualClock::default())
     }
 
     fn with(
@@ -123,8 +135,8 @@ impl LocalStore {
         real: Option<RealDisk>,
         objects: Option<(SharedObjects, SharedObjects)>,
         seed: u128,
+        time: ManualClock,
     ) -> Result<Self, OpenError> {
-        let time = ManualClock::default();
         let start = Start { now: time.now(), entropy: seed, accept_lost_log: false, grace: Grace::default() };
         let opened = open(&config, log_disk(real.as_ref(), &disk), objects.as_ref(), start)?;
         // those of another process are others

@@ -3,7 +3,7 @@
 use super::*;
 use std::time::{Instant, SystemTime};
 use strandline_engine::compact::{self, NoSteps, Progress};
-use strandline_event::LogKey;
+use strandline_event::{LogKey, Micros};
 use strandline_testkit::faulty_disk::{DiskFault, FaultyDisk};
 use strandline_workers::{NodeDisk, clock, random};
 
@@ -103,6 +103,33 @@ fn orphans_are_swept_while_the_node_runs() {
         until("the old orphan goes", || !old.exists()).await;
         assert!(young.exists(), "it may belong to somebody yet");
         drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_is_due_is_retired_while_the_node_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let options = NodeOptions { sweep_every: Duration::from_millis(50), ..options(dir) };
+        let keys = ", retention.enabled = true, retention.durable_days = 7300";
+        let node = Node::start(declarations(dir, keys), options).await.unwrap();
+        let store = node.store("calls").unwrap();
+        let mut builder = BatchBuilder::new("Call", BatchUnit::Append);
+        for at in [Micros(1_000_000), clock::now()] {
+            let event = EventInput { stream_id: "c", event_type: "E", occurred_at: Some(at), ..EventInput::default() };
+            builder.push(&event).unwrap();
+        }
+        store.append_stream(builder.finish().unwrap(), Expected::Any, false, permit(&node)).await.unwrap();
+        store.compact(None).await.unwrap()[0].ended().await;
+        let engine = Arc::clone(store.engine());
+        until("what is old goes, and nobody asked for it", || engine.durable().pin().rows() == 1).await;
+        let page = store.read_stream(whole("c")).await.unwrap();
+        let seqs: Vec<Seq> = page.rows().map(|event| event.seq).collect();
+        assert_eq!((seqs, &page.verdict.retired[..]), (vec![Seq(2)], &[(Seq(1), Seq(1))][..]), "no tier shows it");
+        drop((page, store, engine));
         stop(node).await;
     })
     .unwrap();

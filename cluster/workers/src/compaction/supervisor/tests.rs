@@ -1,3 +1,4 @@
+use super::sweep;
 use crate::compaction::job::Job;
 use crate::permits::BytePermit;
 use crate::{Node, NodeHandle, NodeOptions, StoreHandle, clock, runtime};
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_engine::append::Expected;
 use strandline_event::{BatchBuilder, BatchUnit, EventInput};
+use strandline_testkit::local_store::LocalStore;
 
 async fn start(dir: &Path, more: &str) -> (NodeHandle, StoreHandle) {
     let shown = dir.display();
@@ -178,4 +180,21 @@ fn a_partition_is_left_alone_by_the_clock_after_a_failure_and_a_hand_tries_again
         assert_eq!(node.stop().await, Ok(()));
     })
     .unwrap();
+}
+
+#[test]
+fn versions_that_are_older_than_thirty_days_are_folded_away_beside_the_sweep() {
+    const DAY_US: i64 = 24 * 3600 * 1_000_000;
+    let config = strandline_testkit::r#gen::store("/durable", "wal.enabled = true, wal.path = '/wal'");
+    for (days, gone) in [(40, true), (20, false)] {
+        let mut store = LocalStore::made_at(config.clone(), clock::now().plus_us(-days * DAY_US)).unwrap();
+        // each start is a version
+        store.restart().unwrap();
+        store.restart().unwrap();
+        let durable = store.store().durable();
+        assert!(durable.pin().version() > 2);
+        sweep(store.store());
+        assert_eq!(durable.past_version(1).unwrap().is_none(), gone, "of {days} days before");
+        assert!(durable.past_version(durable.pin().version()).unwrap().is_some(), "the newest one stays");
+    }
 }
