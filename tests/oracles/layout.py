@@ -28,6 +28,12 @@ ENVELOPE = [
 ]
 # columns with few different values: what a dictionary is for
 DICTIONARY = {"stream_type", "event_type", "event_version", "tenant_id", "metadata", "correlation_id", "causation_id"}
+# what their values are encoded as; the others, and those above without a dictionary, are plain: readers of any age know it
+ENCODINGS = {
+    "seq": "DELTA_BINARY_PACKED", "occurred_at": "DELTA_BINARY_PACKED", "ingested_at": "DELTA_BINARY_PACKED",
+    "stream_id": "DELTA_BYTE_ARRAY",
+}
+LEVELS = {"RLE", "BIT_PACKED"}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -145,6 +151,9 @@ def check_dictionary(store, path, groups):
             encoded = any("DICTIONARY" in encoding for encoding in column.encodings)
             wanted = store.keys["durable.dictionary.enabled"] and field in DICTIONARY
             check(column.has_dictionary_page == encoded == wanted, f"{path}: {field}: dictionary {encoded}, wanted {wanted}")
+            values = set(column.encodings) - LEVELS
+            allowed = {"PLAIN", "RLE_DICTIONARY"} if wanted else {ENCODINGS.get(field, "PLAIN")}
+            check(values and values <= allowed, f"{path}: {field}: encodings {values}, not {allowed}")
 
 
 # ---- row groups and order ----
