@@ -10,10 +10,14 @@ use strandline_event::{BatchBuilder, BatchUnit, EventInput};
 use strandline_testkit::local_store::LocalStore;
 
 async fn start(dir: &Path, more: &str) -> (NodeHandle, StoreHandle) {
-    let shown = dir.display();
+    start_with(dir, &format!("wal.enabled = true, wal.path = '{}/wal' {more}", dir.display())).await
+}
+
+/// A store of these keys and no tier but the durable one by itself.
+async fn start_with(dir: &Path, keys: &str) -> (NodeHandle, StoreHandle) {
     let text = format!(
-        "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable', wal.enabled = true,
-         wal.path = '{shown}/wal' {more});"
+        "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{}/durable', {keys});",
+        dir.display()
     );
     let declarations = strandline_deql::parse_file("t", &text).unwrap_or_else(|e| panic!("{e}"));
     let node = Node::start(declarations, NodeOptions::new(dir.join("node"))).await.unwrap();
@@ -151,6 +155,25 @@ fn the_schedule_merges_and_a_pause_holds_it() {
         assert_eq!((end.inputs, end.files, end.rows, end.error), (4, 1, 4, None));
         assert_eq!(files(&store).await, 1);
         assert_eq!(node.metrics().merge_input_files.get(), 4);
+        assert_eq!(node.stop().await, Ok(()));
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_schedule_merges_the_files_of_a_store_without_a_log_too() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async {
+        let (node, store) = start_with(folder.path(), "compaction.schedule = '0 0 29 2 *'").await;
+        for count in 1..=4 {
+            append(&node, &store, 10).await;
+            assert_eq!((store.tiers().await.unwrap().durable.events, files(&store).await), (count, count as usize));
+        }
+        tick(&store);
+        let end = wait_for_merge(&store).await.ended().await;
+        assert_eq!((end.inputs, end.files, end.rows, end.error), (4, 1, 4, None));
+        assert_eq!(files(&store).await, 1);
+        assert_eq!(store.jobs().ended().len(), 1, "there is no log to compact");
         assert_eq!(node.stop().await, Ok(()));
     })
     .unwrap();
