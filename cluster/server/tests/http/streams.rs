@@ -245,7 +245,7 @@ fn a_read_that_names_no_order_gets_the_one_of_the_store() {
 }
 
 #[test]
-fn a_stream_is_read_as_of_a_version_until_that_is_folded_away() {
+fn a_stream_is_read_as_of_a_version_and_of_a_moment() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
     let version = || server.get("/admin/v1/stores/s/manifest").ok(200)["version"].as_u64().unwrap();
