@@ -1,7 +1,7 @@
 //! Events and stores for the tests of this crate.
 
-use crate::objects::LocalObjects;
-use crate::{DurableTier, FileEntry, JobSpec, OpenOptions, Rows, SharedObjects, sort_rows};
+use crate::objects::{Fault, FlakyObjects, LocalObjects, Objects};
+use crate::{DurableTier, FileEntry, JobSpec, OpenError, OpenOptions, Rows, SharedObjects, sort_rows};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -123,6 +123,40 @@ pub(crate) fn open(root: &Path, config: &StoreConfig) -> DurableTier {
     DurableTier::open_with(data, manifests, config, options(77)).unwrap()
 }
 
+/// A copy of a store's folder, opened over objects of which one operation fails.
+pub(crate) fn open_faulty(
+    before: &Path,
+    config: &StoreConfig,
+    (at, fault): (u64, Fault),
+    entropy: u128,
+) -> (tempfile::TempDir, FlakyObjects, Result<DurableTier, OpenError>) {
+    let dir = tempfile::tempdir().unwrap();
+    copy_folder(before, dir.path());
+    let (data, manifests) = folders(dir.path());
+    let flaky = FlakyObjects::new(data, at, fault);
+    let manifests: SharedObjects = Arc::new(flaky.with(manifests));
+    let opened = DurableTier::open_with(Arc::new(flaky.clone()), manifests, config, options(entropy));
+    (dir, flaky, opened)
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// How many objects below `data` have names with an ending.
+pub(crate) fn names(root: &Path, ending: &str) -> usize {
+    let objects = LocalObjects::read_only(&root.join("data"));
+    objects.list("").unwrap().iter().filter(|o| o.path.ends_with(ending)).count()
+}
+
 pub(crate) fn log() -> LogKey {
     LogKey::single("Call")
 }
@@ -140,6 +174,27 @@ pub(crate) fn write(
     let batches = [events];
     let rows = sort_rows(&tier.layout(), &batches);
     tier.write_files(&tier.layout(), job, &batches, &rows, &mut |_| ControlFlow::Continue(()))
+}
+
+/// Writes events as one job and commits it.
+pub(crate) fn commit_job(tier: &DurableTier, job: &JobSpec, events: &[Owned]) {
+    let events = events.to_vec();
+    let files = write(tier, job, &events).unwrap();
+    tier.commit(&commit(job, files, &events)).unwrap();
+}
+
+/// Commits events in jobs of `each`: the n-th, from 1, takes ten entries of the log.
+pub(crate) fn commit_each(tier: &DurableTier, events: &[Owned], each: usize) {
+    for (n, part) in (1_u64..).zip(events.chunks(each)) {
+        commit_job(tier, &job(u128::from(n), (n - 1) * 10, n * 10), part);
+    }
+}
+
+/// Commits `parts` small jobs of 100 events each: one file a job, where there are no partitions.
+pub(crate) fn commit_parts(tier: &DurableTier, parts: u64) -> Vec<Owned> {
+    let events = history(parts * 100);
+    commit_each(tier, &events, 100);
+    events
 }
 
 /// A commit of files with heads and commands of the events.

@@ -14,15 +14,6 @@ use strandline_event::{EventId, LogIndex, Micros};
 
 const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
 
-/// Commits `events` in jobs of `each`.
-fn prepare(tier: &DurableTier, events: &[Owned], each: usize) {
-    for (n, part) in (1..).zip(events.chunks(each)) {
-        let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
-        let files = write(tier, &job, &part).unwrap();
-        tier.commit(&commit(&job, files, &part)).unwrap();
-    }
-}
-
 fn spec(job_id: u128, inputs: &[Arc<FileEntry>]) -> MergeSpec {
     let from = inputs.iter().map(|f| f.from_exclusive.0).min().unwrap_or(0);
     let through = inputs.iter().map(|f| f.through.0).max().unwrap_or(0);
@@ -75,7 +66,7 @@ fn every_configuration_merges_into_what_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(keys);
         let tier = open(dir.path(), &config);
-        prepare(&tier, &events, 500);
+        commit_each(&tier, &events, 500);
         let before = tier.pin().files().len();
         merge_all(&tier);
         assert!(tier.pin().files().len() * 3 < before, "{keys}: {before} -> {}", tier.pin().files().len());
@@ -93,7 +84,7 @@ fn small_batches_give_the_same_files() {
     for e in events.iter_mut().step_by(50) {
         e.data = format!("\"{}\"", "y".repeat(300_000));
     }
-    prepare(&tier, &events, 400);
+    commit_each(&tier, &events, 400);
     let mut spec = spec(50, tier.pin().files());
     let wide = merge(&tier, &spec).unwrap();
     spec.limits.batches_bytes = 1;
@@ -107,7 +98,7 @@ fn small_batches_give_the_same_files() {
 fn reordered(dir: &Path, events: &[Owned]) -> (DurableTier, StoreConfig) {
     let (first, second) = events.split_at(events.len() / 2);
     let tier = open(dir, &config(", row_group.sort_by = ('occurred_at', 'event_id'), row_group.sort_order = 'desc'"));
-    prepare(&tier, first, 500);
+    commit_each(&tier, first, 500);
     drop(tier);
     let config = config("");
     let tier = open(dir, &config);
@@ -237,7 +228,7 @@ fn rows_of_another_partition_end_the_merge() {
     let tier = open(dir.path(), &config(", partition.by = 'dt'"));
     let mut events = history(60);
     events.iter_mut().for_each(|e| e.occurred_at = START_US);
-    prepare(&tier, &events, 30);
+    commit_each(&tier, &events, 30);
     let inputs = tier.pin().files().to_vec();
     drop(tier);
     let tier = open(
@@ -260,7 +251,7 @@ fn a_merge_ends_files_that_are_long_enough() {
     for e in &mut events {
         e.data = format!("\"{}\"", e.data.replace('"', "'").repeat(8));
     }
-    prepare(&tier, &events, 500);
+    commit_each(&tier, &events, 500);
     let mut spec = spec(50, tier.pin().files());
     let sum: u64 = spec.inputs.iter().map(|f| f.bytes).sum();
     let by_max = merge(&tier, &spec).unwrap();
@@ -285,7 +276,7 @@ fn a_merge_reads_its_inputs_about_once() {
         for e in &mut events {
             e.data = format!("\"{}\"", e.data.replace('"', "'").repeat(6));
         }
-        prepare(&tier, &events, 20_000);
+        commit_each(&tier, &events, 20_000);
         let spec = spec(50, tier.pin().files());
         let merged = merge(&tier, &spec).unwrap();
         let bytes: u64 = spec.inputs.iter().map(|f| f.bytes).sum();
@@ -299,7 +290,7 @@ fn a_merge_that_is_cancelled_or_meets_damage_replaces_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(", row_group.max_rows = 1000"));
     let events = history(20_000);
-    prepare(&tier, &events, 10_000);
+    commit_each(&tier, &events, 10_000);
     let spec = spec(50, tier.pin().files());
     let stop = &mut |rows| if rows > 9000 { ControlFlow::Break(()) } else { GO_ON };
     let error = tier.merge_files(&tier.pin(), &spec, stop).unwrap_err();
@@ -321,7 +312,7 @@ fn runs_are_rebuilt_from_merged_files() {
     let config = config("");
     let tier = open(dir.path(), &config);
     let events = history(900);
-    prepare(&tier, &events, 300);
+    commit_each(&tier, &events, 300);
     merge_all(&tier);
     let heads: Vec<_> = tier.pin().heads(&log()).collect();
     for run in tier.pin().manifest().runs().filter(|run| run.path.contains("heads")) {
@@ -339,7 +330,7 @@ fn a_merge_of_sorted_parts_is_a_sort_of_all() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(", row_group.sort_by = ('event_type', 'tenant_id', 'seq')"));
     let events = history(1500);
-    prepare(&tier, &events, 100);
+    commit_each(&tier, &events, 100);
     merge_all(&tier);
     let rows = tier
         .pin()
@@ -386,7 +377,7 @@ fn rows_of_a_batch_are_written_as_if_they_came_one_by_one() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let tier = open(dir.path(), &config(keys));
-        prepare(&tier, &events, events.len());
+        commit_each(&tier, &events, events.len());
         let inputs = tier.pin().files().to_vec();
         let one_by_one = written(&tier, &inputs, enough_bytes, |writing, rows| {
             (0..rows.rows()).try_for_each(|i| writing.push(&rows.row(i)))

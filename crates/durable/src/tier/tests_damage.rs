@@ -1,8 +1,7 @@
 //! What is damaged or gone: named, refused where it must be, made anew where it can be; the rest serves.
 
-use super::tests_replace::copy_folder;
 use super::*;
-use crate::objects::{Fault, FlakyObjects, LocalObjects, Objects as _, StoreObjects};
+use crate::objects::{Fault, LocalObjects, Objects as _, StoreObjects};
 use crate::runs::RunKind;
 use crate::testing::*;
 use crate::{RowFilter, StreamQuery};
@@ -23,9 +22,7 @@ fn prepare(root: &Path, events: &[Owned]) {
     let tier = open(root, &config(", partition.by = 'dt'"));
     let half = events.len() / 2;
     for (n, part) in [&events[..half], &events[half..]].into_iter().enumerate() {
-        let (job, part) = (job(n as u128 + 1, n as u64 * 100, (n as u64 + 1) * 100), part.to_vec());
-        let files = write(&tier, &job, &part).unwrap();
-        tier.commit(&commit(&job, files, &part)).unwrap();
+        commit_job(&tier, &job(n as u128 + 1, n as u64 * 100, (n as u64 + 1) * 100), part);
     }
 }
 
@@ -108,12 +105,7 @@ fn a_crash_at_any_operation_of_a_rebuilding_is_harmless() {
     for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::LostAnswer, Fault::FailOnce] {
         let mut failed = 0;
         for at in 1.. {
-            let dir = tempfile::tempdir().unwrap();
-            copy_folder(before.path(), dir.path());
-            let (data, manifests) = folders(dir.path());
-            let flaky = FlakyObjects::new(data, at, fault);
-            let manifests: SharedObjects = Arc::new(flaky.with(manifests));
-            let opened = DurableTier::open_with(Arc::new(flaky.clone()), manifests, &config, options(78));
+            let (dir, flaky, opened) = open_faulty(before.path(), &config, (at, fault), 78);
             let done = opened.as_ref().is_ok_and(|tier| all_well(tier.rebuild_runs(&no_keys, 77, Micros(START_US))));
             failed += u32::from(!done);
             drop(opened);
@@ -192,10 +184,8 @@ fn a_data_file_that_is_gone_fails_only_the_reads_that_need_it() {
     for other in &tier.pin().files()[1..] {
         assert!(tier.pin().scan_file(other).all(|batch| batch.is_ok()));
     }
-    let next = job(9, 200, 300);
     let more: Vec<_> = (1000..1010).map(owned).collect();
-    let files = write(&tier, &next, &more).unwrap();
-    tier.commit(&commit(&next, files, &more)).unwrap();
+    commit_job(&tier, &job(9, 200, 300), &more);
     let query = StreamQuery {
         stream_type: "Call",
         stream_id: "stream-005",
@@ -244,9 +234,7 @@ fn a_stream_never_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
     let events = history(1000);
-    let first = job(1, 0, 100);
-    let files = write(&tier, &first, &events).unwrap();
-    tier.commit(&commit(&first, files, &events)).unwrap();
+    commit_job(&tier, &job(1, 0, 100), &events);
     let again = job(2, 100, 200);
     for (from_seq, through) in [(20, 21), (19, 30), (20, 20), (1, 1)] {
         let head = crate::HeadRecord {
@@ -275,9 +263,7 @@ fn pages_are_bounded_by_bytes() {
     for keys in ["", ", stats.enabled = false", ", partition.by = 'dt'"] {
         let root = dir.path().join(keys.len().to_string());
         let tier = open(&root, &config(keys));
-        let job = job(1, 0, 100);
-        let files = write(&tier, &job, &events).unwrap();
-        tier.commit(&commit(&job, files, &events)).unwrap();
+        commit_job(&tier, &job(1, 0, 100), &events);
         let (snapshot, through, filter) = (tier.pin(), Micros(i64::MAX), RowFilter::default());
         let mut after = strandline_event::Position::START;
         let mut seen = 0;
@@ -409,9 +395,7 @@ fn an_object_store_without_manifests_is_no_new_store_either() {
     let (config, data) = (config(""), Arc::new(StoreObjects::memory().unwrap()));
     let manifests = || -> SharedObjects { Arc::new(StoreObjects::memory().unwrap()) };
     let tier = DurableTier::open_with(data.clone(), manifests(), &config, options(1)).unwrap();
-    let (job, events) = (job(1, 0, 9), history(9));
-    let files = write(&tier, &job, &events).unwrap();
-    tier.commit(&commit(&job, files, &events)).unwrap();
+    commit_job(&tier, &job(1, 0, 9), &history(9));
     let refused = DurableTier::open_with(data, manifests(), &config, options(2)).err().unwrap();
     assert!(matches!(refused, OpenError::ManifestsGone { .. }), "{refused}");
 }

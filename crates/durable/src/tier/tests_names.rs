@@ -12,12 +12,8 @@ use std::path::Path;
 const EVER: Micros = Micros(i64::MAX);
 
 fn prepare(root: &Path, parts: u64) -> (DurableTier, Vec<Owned>) {
-    let (tier, events) = (open(root, &config("")), history(parts * 100));
-    for (n, part) in (1..).zip(events.chunks(100)) {
-        let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
-        let files = write(&tier, &job, &part).unwrap();
-        tier.commit(&commit(&job, files, &part)).unwrap();
-    }
+    let tier = open(root, &config(""));
+    let events = commit_parts(&tier, parts);
     (tier, events)
 }
 

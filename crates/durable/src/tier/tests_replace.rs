@@ -2,29 +2,13 @@
 
 use super::tests::all;
 use super::*;
-use crate::objects::{Fault, FlakyObjects, Objects, StoreObjects};
+use crate::objects::{Fault, StoreObjects};
 use crate::testing::*;
 use crate::{Replacement, RowFilter};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::atomic::AtomicI64;
 
 const EVER: Micros = Micros(i64::MAX);
-
-/// Commits `parts` small jobs of 100 events each.
-fn prepare(tier: &DurableTier, parts: u64) -> Vec<Owned> {
-    let events = history(parts * 100);
-    prepare_parts(tier, &events, 1..=parts);
-    events
-}
-
-fn prepare_parts(tier: &DurableTier, events: &[Owned], parts: std::ops::RangeInclusive<u64>) {
-    for (n, part) in (1..).zip(events.chunks(100)).filter(|(n, _)| parts.contains(n)) {
-        let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
-        let files = write(tier, &job, &part).unwrap();
-        tier.commit(&commit(&job, files, &part)).unwrap();
-    }
-}
 
 /// One file in the place of `files`, which hold `events`.
 fn merged(
@@ -38,29 +22,11 @@ fn merged(
     Ok(Replacement { job_id, at: Micros(START_US + 5), log: log(), remove: files.to_vec(), add, doubles: 0 })
 }
 
-pub(super) fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// The names of files with an ending.
-fn names(root: &Path, ending: &str) -> usize {
-    let objects = crate::objects::LocalObjects::read_only(&root.join("data"));
-    objects.list("").unwrap().iter().filter(|o| o.path.ends_with(ending)).count()
-}
-
 #[test]
 fn files_take_the_place_of_others() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 4);
+    let events = commit_parts(&tier, 4);
     let before = tier.pin();
     let replacement = merged(&tier, 50, &before.files()[..3], &events[..300]).unwrap();
     let version = tier.replace(&replacement).unwrap().version();
@@ -87,9 +53,7 @@ fn files_take_the_place_of_others() {
     let retry = merged(&tier, 50, &before.files()[..3], &events[..300]).unwrap();
     assert_ne!(retry.add[0].path, replacement.add[0].path);
     assert_eq!(tier.replace(&retry).unwrap().version(), version);
-    let last = job(4, 30, 40);
-    let again = write(&tier, &last, &events[300..].to_vec()).unwrap();
-    tier.commit(&commit(&last, again, &events[300..])).unwrap();
+    commit_job(&tier, &job(4, 30, 40), &events[300..]);
     assert_eq!((names(dir.path(), ".parquet"), names(dir.path(), ".tmp")), (2, 0));
 
     // a retry after another commit
@@ -102,7 +66,7 @@ fn files_take_the_place_of_others() {
 fn doubles_leave_the_count_of_events() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 2);
+    let events = commit_parts(&tier, 2);
     let pinned = tier.pin();
     let fewer = Replacement { doubles: 10, ..merged(&tier, 50, pinned.files(), &events[..190]).unwrap() };
     tier.replace(&fewer).unwrap();
@@ -114,11 +78,13 @@ fn replaced_runs_go_soon_and_a_version_that_is_open_keeps_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
     let events = history(400);
-    prepare_parts(&tier, &events, 1..=1);
+    commit_job(&tier, &job(1, 0, 10), &events[..100]);
     let pinned = tier.pin();
     let stream = strandline_event::hash::stream_hash(&events[0].stream_id);
     let head = pinned.head(&log(), stream).unwrap().unwrap();
-    prepare_parts(&tier, &events, 2..=4);
+    for (n, part) in (2_u64..).zip(events[100..].chunks(100)) {
+        commit_job(&tier, &job(u128::from(n), (n - 1) * 10, n * 10), part);
+    }
     let live = |tier: &DurableTier| tier.pin().manifest().runs().count();
     assert!(names(dir.path(), ".run") > live(&tier), "commits have replaced runs");
     assert!(tier.sweep_runs(Micros(START_US + 5)).unwrap().is_empty(), "too young");
@@ -137,7 +103,7 @@ fn replaced_runs_go_soon_and_a_version_that_is_open_keeps_its_own() {
 fn replaced_files_go_when_nobody_needs_them() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 4);
+    let events = commit_parts(&tier, 4);
     let pinned = tier.pin();
     tier.replace(&merged(&tier, 50, &pinned.files()[..2], &events[..200]).unwrap()).unwrap();
     let second = tier.pin();
@@ -170,7 +136,7 @@ fn a_version_is_of_the_moment_of_its_commit_however_long_its_job_took() {
     }
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 4);
+    let events = commit_parts(&tier, 4);
     tier.take_moments_of(clock);
     let merge = merged(&tier, 50, &tier.pin().files()[..2], &events[..200]).unwrap();
     // beside the merge, which takes an hour, another job begins and ends
@@ -200,7 +166,7 @@ fn a_version_is_of_the_moment_of_its_commit_however_long_its_job_took() {
 fn a_scan_pins_its_version() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 4);
+    let events = commit_parts(&tier, 4);
     let mut scan = tier.pin().scan(&RowFilter::default());
     let mut rows = scan.next().unwrap().unwrap().rows();
     tier.replace(&merged(&tier, 50, tier.pin().files(), &events).unwrap()).unwrap();
@@ -215,7 +181,7 @@ fn after_a_restart_nobody_pins_and_what_is_gone_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let config = config("");
     let tier = open(dir.path(), &config);
-    let events = prepare(&tier, 3);
+    let events = commit_parts(&tier, 3);
     let pinned = tier.pin();
     tier.replace(&merged(&tier, 50, &pinned.files()[..2], &events[..200]).unwrap()).unwrap();
     let paths: Vec<_> = pinned.files()[..2].iter().map(|f| tier.local_path(f).unwrap()).collect();
@@ -245,11 +211,7 @@ fn entries_leave_sealed_segments() {
         config(", partition.by = 'dt', partition.dt.expr = 'HOUR(occurred_at)', partition.dt.granularity = 'hour'");
     let tier = DurableTier::open_with(Arc::clone(&data), Arc::clone(&manifests), &config, options(1)).unwrap();
     let events = history(5000);
-    for (n, part) in (1..).zip(events.chunks(500)) {
-        let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
-        let files = write(&tier, &job, &part).unwrap();
-        tier.commit(&commit(&job, files, &part)).unwrap();
-    }
+    commit_each(&tier, &events, 500);
     let pinned = tier.pin();
     let group = pinned.manifest().groups.values().next().unwrap();
     assert!(!group.segments.is_empty());
@@ -281,7 +243,7 @@ fn two_owners_cannot_both_replace() {
     let dir = tempfile::tempdir().unwrap();
     let config = config("");
     let old = open(dir.path(), &config);
-    let events = prepare(&old, 3);
+    let events = commit_parts(&old, 3);
     let inputs = old.pin();
     let late = merged(&old, 50, inputs.files(), &events).unwrap();
     let new = open(dir.path(), &config);
@@ -296,16 +258,11 @@ fn two_owners_cannot_both_replace() {
 fn a_fault_at_every_operation_of_a_replacement_is_harmless() {
     let config = config("");
     let before = tempfile::tempdir().unwrap();
-    let events = prepare(&open(before.path(), &config), 2);
+    let events = commit_parts(&open(before.path(), &config), 2);
     for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::LostAnswer, Fault::FailOnce] {
         let mut outcomes = BTreeSet::new();
         for at in 1.. {
-            let dir = tempfile::tempdir().unwrap();
-            copy_folder(before.path(), dir.path());
-            let (data, manifests) = folders(dir.path());
-            let flaky = FlakyObjects::new(data, at, fault);
-            let manifests: SharedObjects = Arc::new(flaky.with(manifests));
-            let opened = DurableTier::open_with(Arc::new(flaky.clone()), manifests, &config, options(3));
+            let (dir, flaky, opened) = open_faulty(before.path(), &config, (at, fault), 3);
             let outcome = opened.as_ref().map_or(Err("not open".to_owned()), |tier| {
                 let inputs = tier.pin();
                 let replacement = merged(tier, 50, inputs.files(), &events).map_err(|e| e.to_string())?;

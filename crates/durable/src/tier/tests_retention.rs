@@ -2,13 +2,11 @@
 
 use super::retired::RangeSet;
 use super::tests::all;
-use super::tests_replace::copy_folder;
 use super::*;
-use crate::objects::{Fault, FlakyObjects, Objects};
+use crate::objects::Fault;
 use crate::runs::{RetiredRange, RunKind};
 use crate::testing::*;
 use std::collections::BTreeSet;
-use std::path::Path;
 use strandline_event::hash::stream_hash;
 
 const EVER: Micros = Micros(i64::MAX);
@@ -16,17 +14,6 @@ const LATER: Micros = Micros(START_US + 5);
 
 fn go_on() -> ControlFlow<()> {
     ControlFlow::Continue(())
-}
-
-/// Commits `parts` small jobs of 100 events each: one file a job.
-fn prepare(tier: &DurableTier, parts: u64) -> Vec<Owned> {
-    let events = history(parts * 100);
-    for (n, part) in (1..).zip(events.chunks(100)) {
-        let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
-        let files = write(tier, &job, &part).unwrap();
-        tier.commit(&commit(&job, files, &part)).unwrap();
-    }
-    events
 }
 
 fn retirement(job_id: u128, files: &[Arc<FileEntry>], mode: DeleteMode) -> Retirement {
@@ -67,16 +54,11 @@ fn assert_whole(snapshot: &Arc<Snapshot>, events: &[Owned]) {
     }
 }
 
-fn names(root: &Path, ending: &str) -> usize {
-    let objects = crate::objects::LocalObjects::read_only(&root.join("data"));
-    objects.list("").unwrap().iter().filter(|o| o.path.ends_with(ending)).count()
-}
-
 #[test]
 fn files_go_and_their_seqs_are_written_down() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 5);
+    let events = commit_parts(&tier, 5);
     let before = tier.pin();
     let middle = retirement(50, &before.files()[1..3], DeleteMode::Tombstone);
     let went = tier.retire(&middle, &go_on).unwrap();
@@ -102,7 +84,7 @@ fn files_go_and_their_seqs_are_written_down() {
 fn what_is_brought_back_is_retired_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 5);
+    let events = commit_parts(&tier, 5);
     let files = tier.pin().files().to_vec();
     for (job, n) in [(50, 0), (51, 3), (52, 2), (53, 4)] {
         tier.retire(&retirement(job, &files[n..=n], DeleteMode::Tombstone), &go_on).unwrap();
@@ -127,7 +109,7 @@ fn what_is_brought_back_is_retired_no_more() {
 fn a_tombstone_ends_with_its_grace_period_and_the_file_after_its_last_reader() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 3);
+    let events = commit_parts(&tier, 3);
     let pinned = tier.pin();
     tier.retire(&retirement(50, &pinned.files()[..1], DeleteMode::Tombstone), &go_on).unwrap();
     assert_eq!(tier.expire(LATER, 60, LATER).unwrap(), 0, "it was put up right then");
@@ -154,7 +136,7 @@ fn a_tombstone_ends_with_its_grace_period_and_the_file_after_its_last_reader() {
 fn hard_deletes_at_once_unless_somebody_reads() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 3);
+    let events = commit_parts(&tier, 3);
     let files = tier.pin().files().to_vec();
     tier.retire(&retirement(50, &files[..1], DeleteMode::Hard), &go_on).unwrap();
     assert_eq!((names(dir.path(), ".old"), names(dir.path(), ".parquet")), (0, 2));
@@ -171,7 +153,7 @@ fn hard_deletes_at_once_unless_somebody_reads() {
 fn more_ranges_than_memory_holds_are_put_aside() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 5);
+    let events = commit_parts(&tier, 5);
     let runs = names(dir.path(), ".run");
     for held_max in [16, 64, 1000] {
         let mut set = RangeSet::new(&tier, log()).holding(held_max);
@@ -192,7 +174,7 @@ fn more_ranges_than_memory_holds_are_put_aside() {
 fn a_run_that_cannot_be_read_stops_retention_and_its_rebuilding() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    prepare(&tier, 3);
+    commit_parts(&tier, 3);
     let files = tier.pin().files().to_vec();
     tier.retire(&retirement(50, &files[..1], DeleteMode::Tombstone), &go_on).unwrap();
     let run = tier.pin().log(&log()).unwrap().retired[0].path.clone();
@@ -215,7 +197,7 @@ fn with_faults(act: &dyn Fn(&DurableTier) -> bool, check: &dyn Fn(&Arc<Snapshot>
     let before = tempfile::tempdir().unwrap();
     let events = {
         let tier = open(before.path(), &config);
-        let events = prepare(&tier, 3);
+        let events = commit_parts(&tier, 3);
         let middle = tier.pin().files()[1..2].to_vec();
         tier.retire(&retirement(49, &middle, DeleteMode::Tombstone), &go_on).unwrap();
         events
@@ -223,12 +205,7 @@ fn with_faults(act: &dyn Fn(&DurableTier) -> bool, check: &dyn Fn(&Arc<Snapshot>
     for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::LostAnswer, Fault::FailOnce] {
         let mut failed = 0;
         for at in 1.. {
-            let dir = tempfile::tempdir().unwrap();
-            copy_folder(before.path(), dir.path());
-            let (data, manifests) = folders(dir.path());
-            let flaky = FlakyObjects::new(data, at, fault);
-            let manifests: SharedObjects = Arc::new(flaky.with(manifests));
-            let opened = DurableTier::open_with(Arc::new(flaky.clone()), manifests, &config, options(78));
+            let (dir, flaky, opened) = open_faulty(before.path(), &config, (at, fault), 78);
             let done = opened.as_ref().is_ok_and(act);
             failed += u32::from(!done);
             drop(opened);
@@ -290,7 +267,7 @@ fn a_crash_at_any_operation_of_an_end_is_harmless() {
 fn where_a_stream_ended_is_told_with_what_retention_removed_since() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 3);
+    let events = commit_parts(&tier, 3);
     let stream = events[299].stream_id.as_str();
     let of_part = |n: usize| events[n * 100..(n + 1) * 100].iter().rev().find(|e| e.stream_id == stream).unwrap();
     let (first, second, third) = (of_part(0), of_part(1), of_part(2));

@@ -148,12 +148,8 @@ mod tests {
 
     /// Three files, of which one is under a tombstone, and a redacted event.
     fn prepared(root: &Path) -> DurableTier {
-        let (tier, events) = (open(root, &config("")), history(300));
-        for (n, part) in (1..).zip(events.chunks(100)) {
-            let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
-            let files = write(&tier, &job, &part).unwrap();
-            tier.commit(&commit(&job, files, &part)).unwrap();
-        }
+        let tier = open(root, &config(""));
+        let events = commit_parts(&tier, 3);
         let redaction = Redaction {
             event_id: events[7].event_id,
             stream_type: log().stream_type.to_string(),

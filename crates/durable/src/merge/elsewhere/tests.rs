@@ -21,13 +21,9 @@ fn follow(tier: &DurableTier) {
 
 /// One that commits and has committed three files of 100 events, and one that has not heard of them.
 fn members(root: &Path) -> (DurableTier, DurableTier, Vec<Owned>) {
-    let (one, two, events) = (member(root), member(root), history(300));
+    let (one, two) = (member(root), member(root));
     one.claim("n1", &config(""), 1, Micros(1)).unwrap();
-    for (n, part) in (1..).zip(events.chunks(100)) {
-        let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
-        let files = write(&one, &job, &part).unwrap();
-        one.commit(&commit(&job, files, &part)).unwrap();
-    }
+    let events = commit_parts(&one, 3);
     (one, two, events)
 }
 
