@@ -10,6 +10,7 @@ use strandline_consensus::GroupId;
 use strandline_consensus::join::{Folder, StartFlags};
 use strandline_consensus::meta::{Addresses, Command, Erasable, Followers, NodeState, Roles};
 use strandline_deql::{StoreConfig, parse_file};
+use strandline_testkit::folders::copy_folder;
 use strandline_workers::cluster::{ClusterError, ClusterNode, ClusterOptions, start_cluster};
 use strandline_workers::{NodeOptions, whose_folder};
 use tokio::net::TcpListener;
@@ -347,22 +348,6 @@ async fn a_member_whose_log_of_the_meta_group_is_gone_does_not_come_back() {
     }
 }
 
-/// A folder as another one is.
-fn copy(from: &Path, to: &Path) {
-    if to.exists() {
-        std::fs::remove_dir_all(to).unwrap();
-    }
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 /// It is told what it lacks while it starts, and its folder keeps that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leader_has_said_so() {
@@ -376,7 +361,7 @@ async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leade
     let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
     third.stop().await;
     let (own, older) = (place.dir("three"), place.dir("older"));
-    copy(&own, &older);
+    copy_folder(&own, &older).unwrap();
     let mut refused = None;
     for _ in 0..20 {
         let third = place.start("three", flags(), &[]).await.unwrap().unwrap();
@@ -385,7 +370,7 @@ async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leade
         }
         until(|| third.control.state() == first.control.state()).await;
         third.stop().await;
-        copy(&older, &own);
+        copy_folder(&older, &own).unwrap();
         match place.start("three", flags(), &[]).await {
             Err(error) => {
                 refused = Some(error);
@@ -417,14 +402,14 @@ async fn an_older_copy_of_a_members_data_directory_does_not_start_where_another_
     let (own, older) = (place.dir("two"), place.dir("older"));
     until(|| own.join("cluster/life").exists()).await;
     second.stop().await;
-    copy(&own, &older);
+    copy_folder(&own, &older).unwrap();
     // as often as it is started over its own folder
     for _ in 0..2 {
         place.start("two", flags(), &[]).await.unwrap().unwrap().stop().await;
     }
     let newest = place.dir("newest");
-    copy(&own, &newest);
-    copy(&older, &own);
+    copy_folder(&own, &newest).unwrap();
+    copy_folder(&older, &own).unwrap();
     let refused = place.refused("two", flags(), &[]).await;
     assert!(refused.contains("had heard 3 of it") && refused.contains("It must not vote"), "{refused}");
     assert!(own.join("cluster/must-not-vote").exists());
@@ -432,10 +417,10 @@ async fn an_older_copy_of_a_members_data_directory_does_not_start_where_another_
     for _ in 0..2 {
         assert_eq!(place.refused("two", flags(), &[]).await, refused);
     }
-    copy(&own, &older);
-    copy(&newest, &own);
+    copy_folder(&own, &older).unwrap();
+    copy_folder(&newest, &own).unwrap();
     place.start("two", flags(), &[]).await.unwrap().unwrap().stop().await;
-    copy(&older, &own);
+    copy_folder(&older, &own).unwrap();
     // also when nobody is there who knows
     first.stop().await;
     let again = place.refused("two", flags(), &[]).await;

@@ -25,6 +25,8 @@ pub mod dump;
 pub mod entries;
 pub mod files;
 #[cfg(any(test, feature = "testkit"))]
+pub mod folders;
+#[cfg(any(test, feature = "testkit"))]
 pub mod forge;
 pub mod frame;
 pub mod group;

@@ -1,28 +1,12 @@
 //! An older copy of a member's folder is put back.
 
 use crate::node::{CLUSTER, Folders, Node, until};
-use std::path::Path;
 use std::time::Duration;
 use strandline_consensus::control::{Life, tell_lives};
 use strandline_consensus::meta::Command;
+use strandline_wal::folders::copy_folder;
 
 const SOON: Duration = Duration::from_secs(20);
-
-/// A folder as another one is.
-fn copy(from: &Path, to: &Path) {
-    if to.exists() {
-        std::fs::remove_dir_all(to).unwrap();
-    }
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_copy_of_a_members_folder_ends_for_good_when_its_leader_knows() {
@@ -32,7 +16,7 @@ async fn an_older_copy_of_a_members_folder_ends_for_good_when_its_leader_knows()
     let (at, own, older) = (third.address.to_string(), folders.path("node3"), folders.path("older"));
     let knows_all = |third: &Node| third.control.state() == nodes[0].control.state();
     third.stop().await;
-    copy(&own, &older);
+    copy_folder(&own, &older).unwrap();
     let mut lost = None;
     // where another one was elected in between, nobody knows: then it is done again
     for _ in 0..20 {
@@ -42,7 +26,7 @@ async fn an_older_copy_of_a_members_folder_ends_for_good_when_its_leader_knows()
         }
         until(|| knows_all(&third)).await;
         third.stop().await;
-        copy(&older, &own);
+        copy_folder(&older, &own).unwrap();
         let third = Node::run(&folders, 3, CLUSTER, &at, false).await;
         until(|| third.control.troubles().lost.is_some() || knows_all(&third)).await;
         let troubles = third.control.troubles();

@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use strandline_event::{BatchBytes, ErrorKind, StampedBatch};
 use strandline_keys::subject::ERASED;
 use strandline_wal::RealDisk;
+use strandline_wal::folders::copy_folder;
 use tempfile::TempDir;
 
 /// Every type is erasable by stream.
@@ -72,18 +73,6 @@ fn key_files(place: &Path) -> Vec<PathBuf> {
 /// The secrets of all subjects as they stand in the folder: zeros where they are destroyed.
 fn secrets(place: &Path) -> Vec<Vec<u8>> {
     key_files(place).iter().map(|file| std::fs::read(file).unwrap()[40..76].to_vec()).collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
 }
 
 #[test]
@@ -290,7 +279,7 @@ fn an_older_copy_of_the_folder_and_another_one_are_known_by_what_the_data_keeps(
     let sealed = stored(&keys, "a", "1");
     assert_eq!((known().file, known().reached), (keys.id(), Reached::nothing(BEGIN)));
     let older = place.path().join("older");
-    copy(&path, &older);
+    copy_folder(&path, &older).unwrap();
     keys.erase(&subject("a"), tombstone()).unwrap();
     let at_first = known().reached;
     assert!(at_first.end > BEGIN && open(&path, Some(at_first)).1);
@@ -323,7 +312,7 @@ fn an_older_copy_of_the_folder_without_an_erasure_since_is_known_by_the_last_key
     };
     stored(&keys, "a", "1");
     let older = place.path().join("older");
-    copy(&path, &older);
+    copy_folder(&path, &older).unwrap();
     assert!(starts(&older).1, "it has all keys yet");
     stored(&keys, "b", "1");
     assert!(known().made.is_some() && starts(&path).1 && !starts(&older).1);
