@@ -104,6 +104,14 @@ pub struct TokenSet {
     all: Vec<Arc<Principal>>,
 }
 
+/// A line of a file that a node takes.
+struct Taken {
+    /// Which one it is, from 0.
+    at: usize,
+    line: TokenLine,
+    digest: [u8; 32],
+}
+
 impl TokenLine {
     /// Whether it says something that can be held.
     ///
@@ -139,13 +147,13 @@ impl TokenSet {
     /// # Errors
     /// [`TokenFileError`]; also where it holds no token.
     pub fn read(path: &Path) -> Result<Self, TokenFileError> {
-        let (set, _) = read_whole(path)?;
-        if set.all.is_empty() {
+        let (lines, _) = read_whole(path)?;
+        if lines.is_empty() {
             let lines = "it holds no token, and would let nobody in; \
                          `strandline token new --token-file FILE` puts one there";
             return Err(TokenFileError::Lines { path: path.to_owned(), lines: lines.to_owned() });
         }
-        Ok(set)
+        Ok(Self::of(lines))
     }
 
     /// From the text of a file.
@@ -153,43 +161,12 @@ impl TokenSet {
     /// # Errors
     /// What is wrong, by line; never what stands in it.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        Self::parse_with(text, |tenant| tenant_hash(Some(tenant)))
+        Ok(Self::of(judge(text, owner)?))
     }
 
-    /// As [`parse`](Self::parse), where owners are kept as this hash.
-    fn parse_with(text: &str, hash: impl Fn(&str) -> u64) -> Result<Self, Vec<String>> {
-        let (mut all, mut wrong): (Vec<Arc<Principal>>, Vec<String>) = (Vec::new(), Vec::new());
-        let (mut names, mut digests) = (HashSet::<String>::new(), HashSet::<[u8; 32]>::new());
-        let mut owners = HashMap::<u64, String>::new();
-        for (number, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            match principal(line) {
-                Err(what) => wrong.push(format!("line {number}: {what}")),
-                Ok(new) if names.contains(&new.name) => {
-                    let what = "its name stands in a line before: give it another one, or take that line out";
-                    wrong.push(format!("line {number}: {what}"));
-                }
-                Ok(new) if digests.contains(&new.digest) => {
-                    wrong.push(format!("line {number}: its hash stands in a line before: one token has one line"));
-                }
-                Ok(new) if !are_apart(&mut owners, &new, &hash) => {
-                    let what = "a tenant of it has the hash of another one that is named so far, and streams keep \
-                                their owners as hashes: give it another name";
-                    wrong.push(format!("line {number}: {what}"));
-                }
-                Ok(new) => {
-                    names.insert(new.name.clone());
-                    digests.insert(new.digest);
-                    all.push(Arc::new(new));
-                }
-            }
-        }
-        if all.len() > TOKENS_MAX {
-            wrong.push(format!("{} tokens; at most {TOKENS_MAX} are held", all.len()));
-        }
-        if wrong.is_empty() { Ok(Self { all }) } else { Err(wrong) }
+    fn of(lines: Vec<Taken>) -> Self {
+        let principal = |taken: Taken| Arc::new(Principal::of(taken.line, taken.digest));
+        Self { all: lines.into_iter().map(principal).collect() }
     }
 
     /// Whose token has this hash. All are compared, each in constant time.
@@ -208,24 +185,66 @@ impl TokenSet {
     }
 }
 
+/// What streams keep of the tenant that owns them.
+fn owner(tenant: &str) -> u64 {
+    tenant_hash(Some(tenant))
+}
+
+/// The lines of a file's text, where streams keep their owners as this hash. The only place that says what a line is.
+fn judge(text: &str, hash: impl Fn(&str) -> u64) -> Result<Vec<Taken>, Vec<String>> {
+    let (mut all, mut wrong): (Vec<Taken>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut names, mut digests) = (HashSet::<String>::new(), HashSet::<[u8; 32]>::new());
+    let mut owners = HashMap::<u64, String>::new();
+    for (at, text) in text.lines().map(str::trim).enumerate() {
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let number = at + 1;
+        match token_line(text) {
+            Err(what) => wrong.push(format!("line {number}: {what}")),
+            Ok((line, _)) if names.contains(&line.name) => {
+                let what = "its name stands in a line before: give it another one, or take that line out";
+                wrong.push(format!("line {number}: {what}"));
+            }
+            Ok((_, digest)) if digests.contains(&digest) => {
+                wrong.push(format!("line {number}: its hash stands in a line before: one token has one line"));
+            }
+            Ok((line, _)) if !are_apart(&mut owners, &line, &hash) => {
+                let what = "a tenant of it has the hash of another one that is named so far, and streams keep \
+                            their owners as hashes: give it another name";
+                wrong.push(format!("line {number}: {what}"));
+            }
+            Ok((line, digest)) => {
+                names.insert(line.name.clone());
+                digests.insert(digest);
+                all.push(Taken { at, line, digest });
+            }
+        }
+    }
+    if all.len() > TOKENS_MAX {
+        wrong.push(format!("{} tokens; at most {TOKENS_MAX} are held", all.len()));
+    }
+    if wrong.is_empty() { Ok(all) } else { Err(wrong) }
+}
+
 /// Whether each tenant of a line has a hash that no other name has that is known by now; takes them in.
-fn are_apart(owners: &mut HashMap<u64, String>, new: &Principal, hash: impl Fn(&str) -> u64) -> bool {
-    let tenants = new.tenants().map(|scope| scope.names()).unwrap_or_default();
+fn are_apart(owners: &mut HashMap<u64, String>, new: &TokenLine, hash: impl Fn(&str) -> u64) -> bool {
+    let tenants = new.tenants.as_deref().unwrap_or_default();
     tenants.iter().all(|tenant| *owners.entry(hash(tenant)).or_insert_with(|| tenant.clone()) == *tenant)
 }
 
-fn principal(line: &str) -> Result<Principal, String> {
-    let line: TokenLine = serde_json::from_str(line).map_err(|error| {
+fn token_line(text: &str) -> Result<(TokenLine, [u8; 32]), String> {
+    let line: TokenLine = serde_json::from_str(text).map_err(|error| {
         // the sentence of the parser may quote what stands there
         let what = if error.is_data() { "a field is missing, unknown or of another type" } else { "it is no JSON" };
         format!("{what} (column {}): name, sha256, roles, stores, tenants", error.column())
     })?;
     let digest = line.check()?;
-    Ok(Principal::of(line, digest))
+    Ok((line, digest))
 }
 
-/// A file that nobody else may read, and its text.
-fn read_whole(path: &Path) -> Result<(TokenSet, String), TokenFileError> {
+/// The lines of a file that nobody else may read, and its text.
+fn read_whole(path: &Path) -> Result<(Vec<Taken>, String), TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
     let facts = fs::metadata(path).map_err(failed)?;
     secret_file::check(&facts).map_err(|why| TokenFileError::Open { path: path.to_owned(), why })?;
@@ -235,7 +254,7 @@ fn read_whole(path: &Path) -> Result<(TokenSet, String), TokenFileError> {
     }
     let text = fs::read_to_string(path).map_err(failed)?;
     let lines = |lines: Vec<String>| TokenFileError::Lines { path: path.to_owned(), lines: lines.join("; ") };
-    Ok((TokenSet::parse(&text).map_err(lines)?, text))
+    Ok((judge(&text, owner).map_err(lines)?, text))
 }
 
 /// Puts a line at the end of a token file, which is made if it is not there, for its owner alone.
@@ -252,8 +271,7 @@ pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
     };
     let joint = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
     let whole = format!("{before}{joint}{line}\n");
-    TokenSet::parse(&whole)
-        .map_err(|lines| TokenFileError::Lines { path: path.to_owned(), lines: lines.join("; ") })?;
+    judge(&whole, owner).map_err(|lines| TokenFileError::Lines { path: path.to_owned(), lines: lines.join("; ") })?;
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(format!("{joint}{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
@@ -273,18 +291,13 @@ fn hold_folder(path: &Path) -> Option<File> {
     }
 }
 
-/// The line that stands in a line of the file; `None`: a comment.
-fn line_in(text: &str) -> Option<TokenLine> {
-    serde_json::from_str(text.trim()).ok()
-}
-
 /// The lines of a token file, without what they know tokens by.
 ///
 /// # Errors
 /// [`TokenFileError`], where a node would not take the file.
 pub fn list_lines(path: &Path) -> Result<Vec<TokenLine>, TokenFileError> {
-    let (_, text) = read_whole(path)?;
-    Ok(text.lines().filter_map(line_in).map(|line| TokenLine { sha256: String::new(), ..line }).collect())
+    let (lines, _) = read_whole(path)?;
+    Ok(lines.into_iter().map(|taken| TokenLine { sha256: String::new(), ..taken.line }).collect())
 }
 
 /// Takes the line of a name out of a token file. What is left is written aside and takes the place of the file, with its owner and mode: who reads it
@@ -295,18 +308,18 @@ pub fn list_lines(path: &Path) -> Result<Vec<TokenLine>, TokenFileError> {
 pub fn remove_line(path: &Path, name: &str) -> Result<bool, TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
     let _alone = hold_folder(path);
-    let (_, before) = read_whole(path)?;
-    let is_it = |line: &str| line_in(line).is_some_and(|line| line.name == name);
-    let left: String = before.split_inclusive('\n').filter(|line| !is_it(line)).collect();
-    if left.len() == before.len() {
+    let (lines, before) = read_whole(path)?;
+    let Some(out) = lines.iter().find(|taken| taken.line.name == name).map(|taken| taken.at) else {
         return Ok(false);
-    }
-    if !left.lines().any(|line| line_in(line).is_some()) {
+    };
+    if lines.len() == 1 {
         let lines = "no other token stands in it, and a node that runs would not take a file without one: this token would stay in force; \
                      put another one there first (`strandline token new --token-file FILE`), or stop the node"
             .to_owned();
         return Err(TokenFileError::Lines { path: path.to_owned(), lines });
     }
+    let rest = before.split_inclusive('\n').enumerate().filter(|(at, _)| *at != out);
+    let left: String = rest.map(|(_, line)| line).collect();
     // a link to it stays one
     let real = fs::canonicalize(path).map_err(failed)?;
     let aside = real.with_added_extension("new");
@@ -400,12 +413,12 @@ mod tests {
         // one that tells names by their first letter
         let by_letter = |tenant: &str| tenant.bytes().next().map_or(0, u64::from);
         for met in [&["a2"][..], &["c", "b2"], &["c1", "c2"]] {
-            let wrong = TokenSet::parse_with(&file(met), by_letter).unwrap_err();
+            let wrong = judge(&file(met), by_letter).err().unwrap();
             assert!(wrong.len() == 1 && wrong[0].starts_with("line 3: a tenant of it has the hash"), "{wrong:?}");
             assert!(TokenSet::parse(&file(met)).is_ok(), "by the hash that is kept: {met:?}");
         }
         // a tenant may have many tokens
-        assert!(TokenSet::parse_with(&file(&["c", "a1"]), by_letter).is_ok());
+        assert!(judge(&file(&["c", "a1"]), by_letter).is_ok());
     }
 
     #[test]

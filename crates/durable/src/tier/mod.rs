@@ -201,25 +201,8 @@ impl DurableTier {
         order: &[RowRef],
         on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<FileEntry>, WriteError> {
-        self.write_files_as(None, layout, job, batches, order, on_rows)
-    }
-
-    /// The same; `name` stands for `{writer}` in the names of the files.
-    pub(crate) fn write_files_as<B: Rows>(
-        &self,
-        name: Option<&str>,
-        layout: &Layout,
-        job: &JobSpec,
-        batches: &[B],
-        order: &[RowRef],
-        on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
-    ) -> Result<Vec<FileEntry>, WriteError> {
         let open_files = self.open_files();
-        let mut writer = self.job_writer(layout, Permits::Each(&open_files));
-        if let Some(name) = name {
-            writer.writer = Arc::from(name);
-        }
-        self.write_by(&writer, job, batches, order, on_rows)
+        self.write_by(&self.job_writer(layout, Permits::Each(&open_files)), job, batches, order, on_rows)
     }
 
     /// As [`write_files`](Self::write_files), for appends that are answered when the files are committed: they are counted among the open
@@ -235,7 +218,8 @@ impl DurableTier {
         self.write_by(&self.job_writer(layout, Permits::Uncounted), job, batches, order, on_rows)
     }
 
-    fn write_by<B: Rows>(
+    /// Writes them as this writer names and counts them.
+    pub(crate) fn write_by<B: Rows>(
         &self,
         writer: &JobWriter<'_>,
         job: &JobSpec,

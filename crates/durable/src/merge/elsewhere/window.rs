@@ -26,7 +26,7 @@ use crate::rows::Rows;
 use crate::sort::RowRef;
 use crate::tier::DurableTier;
 use crate::wire;
-use crate::write::{JobSpec, WriteError};
+use crate::write::{JobSpec, Permits, WriteError};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -118,7 +118,10 @@ impl DurableTier {
         order: &[RowRef],
         on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<FileEntry>, WriteError> {
-        let files = self.write_files_as(Some(&writer_of(job.job_id)), layout, job, batches, order, on_rows)?;
+        let open_files = self.open_files();
+        let mut writer = self.job_writer(layout, Permits::Each(&open_files));
+        writer.writer = Arc::from(writer_of(job.job_id));
+        let files = self.write_by(&writer, job, batches, order, on_rows)?;
         files.iter().for_each(|file| self.staged_files().release(&file.path));
         Ok(files)
     }
