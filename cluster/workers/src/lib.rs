@@ -74,7 +74,7 @@ pub use store::{AppendedEvent, ScanHandle, StoreHandle, StreamAppended};
 pub use store_lock::StoreLock;
 pub use strandline_engine::compact::Share;
 pub use strandline_engine::redact::{Redacted, Wish as RedactionWish};
-pub use strandline_engine::store::OwnerPart;
+pub use strandline_engine::store::{OwnerPart, ReportLine};
 pub use strandline_engine::subjects::Receipt as ErasureReceipt;
 pub use strandline_keys::subject::record::SubjectKind;
 pub use subjects::{Erasure, erasable_in};

@@ -5,6 +5,7 @@
 
 mod numbers;
 
+use crate::ReportLine;
 use crate::cluster::ClusterNode;
 use crate::compaction::pause::PauseFile;
 use crate::compaction::supervisor::CompactionSupervisor;
@@ -251,7 +252,7 @@ impl NodeShared {
 pub struct NodeHandle {
     node: Arc<NodeShared>,
     stores: Arc<[Arc<StoreParts>]>,
-    report: Arc<[String]>,
+    report: Arc<[ReportLine]>,
     made: Arc<Made>,
     arbiters: Arc<Mutex<Option<Arbiters>>>,
     cluster: Option<Control>,
@@ -352,7 +353,7 @@ impl Node {
     }
 }
 
-type Wired = (Vec<Arc<StoreParts>>, Vec<String>);
+type Wired = (Vec<Arc<StoreParts>>, Vec<ReportLine>);
 
 fn wire_all(opened: Vec<Opened>, aggregates: &[String], shared: &Shared) -> Result<Wired, StartError> {
     let mut stores = Vec::new();
@@ -360,12 +361,13 @@ fn wire_all(opened: Vec<Opened>, aggregates: &[String], shared: &Shared) -> Resu
     for store in opened {
         // of a cluster's store each log says for itself what it found
         if shared.cluster.is_none() {
-            report.extend(store.report.to_string().lines().map(|line| format!("{}: {line}", store.store.name())));
+            report.extend(store.report.lines(store.store.name()));
         }
         let parts = Arc::new(wire_store(store, aggregates, shared)?);
         if shared.cluster.is_none() {
             let (name, file) = (parts.store.name(), PauseFile::of(&shared.data_dir.store_folder(parts.store.name())));
-            report.extend(file.take_up(&parts.book)?.map(|line| format!("{name}: {line}")));
+            let paused = file.take_up(&parts.book)?;
+            report.extend(paused.map(|line| ReportLine::Warning(format!("{name}: {line}"))));
         }
         stores.push(parts);
     }
@@ -445,7 +447,7 @@ impl NodeHandle {
 
     /// What recovery found and did, one line each.
     #[must_use]
-    pub fn report(&self) -> &[String] {
+    pub fn report(&self) -> &[ReportLine] {
         &self.report
     }
 

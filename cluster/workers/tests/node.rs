@@ -292,7 +292,7 @@ fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
         let node = start(dir, "").await;
         let store = node.store("calls").unwrap();
         assert_eq!(count(&store, "c").await, stored);
-        assert!(node.report().iter().all(|line| !line.contains("cut")), "{:?}", node.report());
+        assert!(node.report().iter().all(|line| !line.text().contains("cut")), "{:?}", node.report());
         drop(store);
         stop(node).await;
     })

@@ -118,7 +118,8 @@ pub(crate) async fn info(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.app.stores_for(&call.who);
     let stores: Vec<&str> = served.iter().map(|s| s.store.name()).collect();
-    let recovery = call.who.sees_the_node().then(|| call.app.node.report());
+    let found = || call.app.node.report().iter().map(|line| line.text()).collect::<Vec<_>>();
+    let recovery = call.who.sees_the_node().then(found);
     let admin = call.app.addresses.admin.filter(|_| call.who.has(Role::Admin));
     Ok(answer::ok(&json!({
         "name": "strandline",

@@ -16,7 +16,7 @@ use strandline_server::access::Access;
 use strandline_server::{Bound, Patience, Security, ServeOptions, Server, Signals};
 use strandline_tls::{Certificates, Files};
 use strandline_workers::cluster::CheckStores;
-use strandline_workers::{Made, Node, NodeOptions, Share, memory, runtime};
+use strandline_workers::{Made, Node, NodeOptions, ReportLine, Share, memory, runtime};
 
 /// Port of the native protocol, where none is given.
 const NATIVE_PORT: u16 = 7071;
@@ -88,9 +88,10 @@ async fn serve(
         if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }
     })?;
     for line in node.report() {
-        // what a start cuts off or misses stands in lines of its own
-        let tell = if line.ends_with("read again from the log") { log::note } else { log::warning };
-        tell(&options.told, line);
+        match line {
+            ReportLine::Note(text) => log::note(&options.told, text),
+            ReportLine::Warning(text) => log::warning(&options.told, text),
+        }
     }
     if let Some(line) = what_is_new(node.made(), &data_dir, options.config.as_deref()) {
         log::note(&options.told, &line);

@@ -29,7 +29,7 @@ pub use open::{OpenLog, Opened};
 pub(crate) use open::{log_config, log_folders, wal_dir};
 pub use options::{OpenError, OpenOptions};
 pub use replace::{ReplaceError, Replaced};
-pub use report::OpenReport;
+pub use report::{OpenReport, ReportLine};
 pub(crate) use setting::Setting;
 pub use settled::SettledSnapshot;
 pub use shared::LogShared;

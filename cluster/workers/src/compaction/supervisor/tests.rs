@@ -65,7 +65,7 @@ fn the_schedule_starts_jobs_and_a_pause_holds_them() {
 #[test]
 fn a_pause_is_kept_over_a_restart_and_so_is_its_end() {
     let folder = tempfile::tempdir().unwrap();
-    let said = |node: &NodeHandle| node.report().iter().any(|line| line.starts_with("s: compaction is paused"));
+    let said = |node: &NodeHandle| node.report().iter().any(|line| line.text().starts_with("s: compaction is paused"));
     runtime::run(async {
         let (node, store) = start(folder.path(), "").await;
         assert!(!said(&node));
