@@ -15,6 +15,7 @@
 //! It never blocks: files are other threads' affair. A group that a log's disk did not take ends the process; a commit of
 //! files that failed is answered with the error, and where nobody can tell what became of it, no append is taken any more.
 
+mod asked;
 mod held;
 
 use crate::append::AppendReply;
@@ -23,17 +24,12 @@ use crate::commit_thread::CommitThread;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
-use crate::messages::{
-    Abandon, Append, AppendTogether, Committed, Compacted, DecideInFlight, FinishInFlight, GroupWritten, Seal, StopLog,
-};
+use crate::messages::{Append, AppendTogether, Committed, GroupWritten};
 use crate::metrics::{Measured, Metrics};
 use crate::replica::{Replica, ReplicaEvent};
 use crate::spans::GroupSpans;
 use crate::wiring::{AliveMark, LOG_MAILBOX};
-use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, StreamHandler,
-    WrapFuture,
-};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, StreamHandler, WrapFuture};
 use held::Held;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -373,14 +369,6 @@ impl WalWorker {
         self.untold.is_empty() && self.telling.is_empty() && self.parts.driver.is_idle()
     }
 
-    /// Told when everything that is accepted by now is durable, or was given back.
-    fn in_flight_ends(&mut self) -> oneshot::Receiver<LogIndex> {
-        let (waiter, finished) = oneshot::channel();
-        self.waiting.push((self.parts.driver.last_accepted(), waiter));
-        self.wake();
-        finished
-    }
-
     fn wake(&mut self) {
         for (index, waiter) in std::mem::take(&mut self.waiting) {
             if let Some(passed) = self.parts.driver.passed(index) {
@@ -515,80 +503,4 @@ impl StreamHandler<GroupWritten> for WalWorker {
 
     /// The channel cannot end while the worker holds a sender.
     fn finished(&mut self, _: &mut Self::Context) {}
-}
-
-impl Handler<Seal> for WalWorker {
-    type Result = ResponseFuture<LogIndex>;
-
-    fn handle(&mut self, _: Seal, context: &mut Self::Context) -> Self::Result {
-        let _end = EndOnPanic("the owner of a log panicked over a seal");
-        let last = self.parts.driver.seal();
-        let (waiter, sealed) = oneshot::channel();
-        self.waiting.push((last, waiter));
-        self.go_on(context);
-        self.wake();
-        // a worker that stops has nothing in flight
-        Box::pin(async move { sealed.await.unwrap_or(last) })
-    }
-}
-
-impl Handler<FinishInFlight> for WalWorker {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: FinishInFlight, _: &mut Self::Context) -> Self::Result {
-        let _end = EndOnPanic("the owner of a log panicked over what it has in flight");
-        let finished = self.in_flight_ends();
-        // a worker that stops has nothing in flight
-        Box::pin(async move { drop(finished.await) })
-    }
-}
-
-impl Handler<DecideInFlight> for WalWorker {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: DecideInFlight, _: &mut Self::Context) -> Self::Result {
-        let _end = EndOnPanic("the owner of a log panicked over what it has proposed");
-        let (finished, replica) = (self.in_flight_ends(), self.parts.io.replica.clone());
-        Box::pin(async move {
-            drop(finished.await);
-            if let Some(replica) = replica {
-                replica.decided().await;
-            }
-        })
-    }
-}
-
-impl Handler<Compacted> for WalWorker {
-    type Result = ();
-
-    fn handle(&mut self, message: Compacted, context: &mut Self::Context) {
-        let _end = EndOnPanic("the owner of a log panicked after a compaction");
-        self.parts.driver.compacted(message.through, message.settled);
-        self.trim();
-        self.go_on(context);
-        self.let_go(context);
-    }
-}
-
-impl Handler<StopLog> for WalWorker {
-    type Result = ResponseFuture<LogIndex>;
-
-    fn handle(&mut self, _: StopLog, context: &mut Self::Context) -> Self::Result {
-        let _end = EndOnPanic("the owner of a log panicked while it stopped");
-        let last = self.parts.driver.durable();
-        self.refuse_held(|| NodeError::Draining);
-        let (waiter, stopped) = oneshot::channel();
-        self.stopping = Some(waiter);
-        self.go_on(context);
-        Box::pin(async move { stopped.await.unwrap_or(last) })
-    }
-}
-
-impl Handler<Abandon> for WalWorker {
-    type Result = ();
-
-    fn handle(&mut self, _: Abandon, context: &mut Self::Context) {
-        self.refuse_held(|| NodeError::Draining);
-        context.terminate();
-    }
 }
