@@ -4,6 +4,8 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod full_disk;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -526,71 +528,4 @@ fn a_commit_of_unknown_outcome_is_found_out_without_a_start() {
         assert_eq!(first_seq(&store.append(&simple("T", "a", "c2"))), 3);
         assert!(is_duplicate(&store.append(&append("T", "a", "c1", 1, Expected::Any))));
     }
-}
-
-/// Manifests on a disk that may have no room for a new one.
-struct FullDisk {
-    inner: SharedObjects,
-    is_full: AtomicBool,
-}
-
-impl Wrapped for FullDisk {
-    fn inner(&self) -> &dyn Objects {
-        &*self.inner
-    }
-
-    fn on_put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
-        match self.is_full.load(Ordering::SeqCst) {
-            true => Err(ObjectError::DiskFull { path: path.to_owned() }),
-            false => self.inner.put_new(path, bytes),
-        }
-    }
-}
-
-/// A start is a commit as well, for which there may be no room. The statement of that start is recorded with the first one.
-#[test]
-fn a_start_on_a_full_disk_reads_and_takes_appends_once_there_is_room() {
-    let place = Place::new(true);
-    let (data, manifests) = place.objects();
-    let disk = Arc::new(FullDisk { inner: manifests, is_full: AtomicBool::new(false) });
-    let mut store = place.open((data, Arc::clone(&disk) as SharedObjects)).unwrap();
-    store.append(&simple("T", "a", "c0"));
-    disk.is_full.store(true, Ordering::SeqCst);
-    store.declare(place.config(", compaction.max_open_files = 4"));
-    store.kill().unwrap();
-    assert!(store.report.warnings.iter().any(|warning| warning.contains("the disk is full")), "{:?}", store.report);
-    let before = version(&store);
-    for _ in 0..2 {
-        assert_eq!(read(&store, "T", "a").0, ["c0"]);
-        let refused = store.append(&simple("T", "a", "c1"));
-        assert_eq!(refusal(&refused).kind(), ErrorKind::DiskFull, "{refused:?}");
-        assert!(is_duplicate(&store.append(&simple("T", "a", "c0"))), "what is there is known");
-        assert_eq!(store.store().newer_owner(store.time.now()).unwrap(), None);
-    }
-    assert!(store.store().durable().waits_for_room() && version(&store) == before);
-    disk.is_full.store(false, Ordering::SeqCst);
-    assert_eq!(first_seq(&store.append(&simple("T", "a", "c1"))), 2);
-    let snapshot = store.store().durable().pin();
-    assert_eq!((snapshot.version(), snapshot.epoch()), (before + 2, 2));
-    assert_eq!(snapshot.manifest().job_id, 2_u128 << 64 | 1, "the first commit of its epoch");
-    assert!(snapshot.config_text().contains("max_open_files"), "{}", snapshot.config_text());
-    store.kill().unwrap();
-    assert_eq!(read(&store, "T", "a").0, ["c0", "c1"]);
-}
-
-/// Nobody has to append: a look after other owners makes the claim too.
-#[test]
-fn a_claim_without_room_is_made_by_a_look_as_well() {
-    let place = Place::new(true);
-    let (data, manifests) = place.objects();
-    let disk = Arc::new(FullDisk { inner: manifests, is_full: AtomicBool::new(false) });
-    let mut store = place.open((data, Arc::clone(&disk) as SharedObjects)).unwrap();
-    store.append(&simple("T", "a", "c0"));
-    disk.is_full.store(true, Ordering::SeqCst);
-    store.kill().unwrap();
-    disk.is_full.store(false, Ordering::SeqCst);
-    assert!(store.store().durable().waits_for_room());
-    assert_eq!(store.store().newer_owner(store.time.now()).unwrap(), None);
-    assert!(!store.store().durable().waits_for_room());
-    assert_eq!(first_seq(&store.append(&simple("T", "a", "c1"))), 2);
 }
