@@ -168,6 +168,18 @@ fn native_append(server: &Server, stream: &str) {
     });
 }
 
+/// Erases the stream whose four events of one type are there, three times.
+fn erase_anna(server: &Server) {
+    let receipt = server.client(&["erase", "--stream-id", "anna"]);
+    assert!(receipt.code == 0 && receipt.stdout.contains("Person") && receipt.stdout.contains("anna"), "{receipt:?}");
+    assert!(!receipt.stderr.contains("already"), "{receipt:?}");
+    let repeated = server.client(&["erase", "--stream-id", "anna"]);
+    assert!(repeated.code == 0 && repeated.stderr.contains("it was erased already, at "), "{repeated:?}");
+    let again = server.http().post(ERASE, &json!({ "stream_id": "anna", "stream_type": "Person" })).expect(200);
+    let row = &again["erased"][0];
+    assert_eq!((&row["already"], &row["events"], &row["name"]), (&json!(true), &json!(4), &json!("anna")), "{again}");
+}
+
 #[test]
 fn a_destroyed_key_leaves_nothing_to_read_in_any_tier_or_copy() {
     for log in [true, false] {
@@ -200,21 +212,7 @@ fn a_destroyed_key_leaves_nothing_to_read_in_any_tier_or_copy() {
 
         let server = rig.start();
         assert!(shown(&server, "anna").iter().all(|of| *of == wanted), "after a restart");
-        let receipt = server.client(&["erase", "--stream-id", "anna"]);
-        assert!(
-            receipt.code == 0 && receipt.stdout.contains("Person") && receipt.stdout.contains("anna"),
-            "{receipt:?}"
-        );
-        assert!(!receipt.stderr.contains("already"), "{receipt:?}");
-        let repeated = server.client(&["erase", "--stream-id", "anna"]);
-        assert!(repeated.code == 0 && repeated.stderr.contains("it was erased already, at "), "{repeated:?}");
-        let again = server.http().post(ERASE, &json!({ "stream_id": "anna", "stream_type": "Person" })).expect(200);
-        let row = &again["erased"][0];
-        assert_eq!(
-            (&row["already"], &row["events"], &row["name"]),
-            (&json!(true), &json!(4), &json!("anna")),
-            "{again}"
-        );
+        erase_anna(&server);
         let check = |server: &Server, when: &str| {
             let gone = (erased(), erased());
             assert!(shown(server, "anna").iter().all(|of| *of == gone), "{when}: {:?}", shown(server, "anna"));

@@ -192,6 +192,20 @@ fn every_kind_of_frame_that_is_refused_stands_in_the_audit_log() {
     }
 }
 
+/// What the audit log of a node says after what three holders of tokens and others have asked of it.
+fn tells_who_was_let_in_and_who_was_not(log: &str) {
+    let line = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(line(&["strandline_audit", "administration", "who=operator", "/compaction/run", "status=200"]), "{log}");
+    assert!(line(&["strandline_audit", "refused", "who=reader", "method=POST", "forbidden"]), "{log}");
+    let of_tenant = |method: &str| {
+        let words = ["strandline_audit", "refused", "who=tenant", method, "forbidden"];
+        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    };
+    assert_eq!((of_tenant("method=AppendBulk"), of_tenant("method=POST")), (2, 1), "{log}");
+    assert!(line(&["strandline_audit", "refused", "unauthenticated"]), "{log}");
+    assert!(line(&["strandline_audit", "reloaded"]), "{log}");
+}
+
 #[test]
 fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     let store = Store::new(&[]);
@@ -251,16 +265,7 @@ fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     let ended = server.finish();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let log = &ended.stderr;
-    let line = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
-    assert!(line(&["strandline_audit", "administration", "who=operator", "/compaction/run", "status=200"]), "{log}");
-    assert!(line(&["strandline_audit", "refused", "who=reader", "method=POST", "forbidden"]), "{log}");
-    let of_tenant = |method: &str| {
-        let words = ["strandline_audit", "refused", "who=tenant", method, "forbidden"];
-        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
-    };
-    assert_eq!((of_tenant("method=AppendBulk"), of_tenant("method=POST")), (2, 1), "{log}");
-    assert!(line(&["strandline_audit", "refused", "unauthenticated"]), "{log}");
-    assert!(line(&["strandline_audit", "reloaded"]), "{log}");
+    tells_who_was_let_in_and_who_was_not(log);
     for secret in [&operator, &reader, &later, wrong].map(|token| &token[4..]) {
         assert!(!log.contains(secret) && !shown.stdout.contains(secret), "a token stands in a log");
         assert!(!listed.stdout.contains(secret) && !json.stdout.contains(secret), "a token stands in a list");
