@@ -252,9 +252,7 @@ fn most_open(bound: usize) -> usize {
     let mut late = history(400);
     late.iter_mut().for_each(|event| event.occurred_at = START_US);
     for (n, part) in [(101, 0..200), (102, 200..400)] {
-        let (job, part) = (job(n, (n as u64 - 101) * 10, (n as u64 - 100) * 10), late[part].to_vec());
-        let files = write(tier, &job, &part).unwrap();
-        tier.commit(&commit(&job, files, &part)).unwrap();
+        commit_job(tier, &job(n, (n as u64 - 101) * 10, (n as u64 - 100) * 10), &late[part]);
     }
     most.store(0, Ordering::SeqCst);
     std::thread::scope(|scope| {

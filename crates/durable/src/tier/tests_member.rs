@@ -57,9 +57,7 @@ fn a_member_that_was_fenced_commits_nothing_and_shows_nothing_unasked() {
     assert!(matches!(late, Err(CommitError::StaleEpoch { .. })));
     assert_eq!(one.pin().version(), before);
     for (id, from, part) in [(4, 0, first), (5, 10, second)] {
-        let (job, part) = (job(id, from, from + 10), part.to_vec());
-        let files = write(&two, &job, &part).unwrap();
-        two.commit(&commit(&job, files, &part)).unwrap();
+        commit_job(&two, &job(id, from, from + 10), part);
     }
     // and back again
     one.give_up_claim();

@@ -71,11 +71,7 @@ fn a_request_without_an_answer_is_no_damage() {
     let config = config(", durable.compression = 'none', row_group.max_rows = 3000");
     let tier = DurableTier::open_with(Arc::clone(&data), Arc::clone(&manifests), &config, options(1)).unwrap();
     let events = history(20_000);
-    for (n, part) in (0..2).zip(events.chunks(10_000)) {
-        let (job, part) = (job(n as u128 + 1, n * 10, n * 10 + 10), part.to_vec());
-        let files = write(&tier, &job, &part).unwrap();
-        tier.commit(&commit(&job, files, &part)).unwrap();
-    }
+    commit_each(&tier, &events, 10_000);
     drop(tier);
     let (from_seq, to_seq) = (Seq(1), Seq(u64::MAX));
     let (stream_type, stream_id) = ("Call", events[0].stream_id.as_str());
