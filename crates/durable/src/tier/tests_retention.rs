@@ -304,7 +304,7 @@ fn tombstones_in_sealed_segments_end_as_others_do() {
     use crate::manifest::{Manifest, Tombstone, put, read_skeleton, seal};
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(""));
-    let events = prepare(&tier, 2);
+    let events = commit_parts(&tier, 2);
     let mut next = tier.pin().manifest().clone();
     let manifests = Arc::clone(&tier.shared().manifests);
     next.previous_crc32c = Some(read_skeleton(&*manifests, next.version).unwrap().1);
