@@ -5,10 +5,11 @@
 //! does not look at the moments of authorities, so this does: one that has ended is left out.
 
 use crate::error::TlsError;
+use crate::node::OfOneNode;
 use crate::validity::{Moments, is_within};
 use crate::{files, provider, validity};
 use arc_swap::ArcSwap;
-use rustls::client::ResolvesClientCert;
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
@@ -169,10 +170,14 @@ impl Loaded {
             .with_cert_resolver(Arc::new(This(Arc::clone(&key))));
         // who resumes shows no certificate anew: one that is trusted no more would go on
         (server.session_storage, server.send_tls13_tickets) = (Arc::new(NoServerSessionStorage {}), 0);
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| TlsError::Unusable(error.to_string()))?;
         let mut client = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(OfOneNode(verifier)))
             .with_client_cert_resolver(Arc::new(This(Arc::clone(&key))));
         client.resumption = rustls::client::Resumption::disabled();
         Ok(Self { key, authorities, node_server: Some(Arc::new(server)), node_client: Some(Arc::new(client)) })

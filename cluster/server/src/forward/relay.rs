@@ -278,7 +278,52 @@ fn bad() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+    use strandline_event::Micros;
+    use strandline_tls::{Files, dev};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    /// In 2026.
+    const NOW: Micros = Micros(1_795_428_000_000_000);
+
+    /// A pair as files, and the authorities that its owner trusts.
+    fn certificates(folder: &Path, name: &str, pair: &dev::Pair, authorities: &str) -> Arc<Certificates> {
+        let at = |ending: &str| folder.join(format!("{name}.{ending}"));
+        let files = Files { certificate: at("pem"), key: at("key"), authorities: Some(at("ca")) };
+        for (path, text) in [(at("pem"), &*pair.certificate), (at("key"), &*pair.key), (at("ca"), authorities)] {
+            fs::write(path, text).unwrap();
+        }
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+        Certificates::open(files, NOW).unwrap()
+    }
+
+    /// Requests that are sent on carry the token of who asked.
+    #[tokio::test]
+    async fn nothing_is_sent_to_who_shows_no_certificate_of_the_node_that_is_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let of_nodes = dev::make(3, &[]).unwrap();
+        let of_all = dev::make(0, &["*.strandline.internal".to_owned()]).unwrap();
+        let trusted = format!("{}{}", of_nodes.authority.certificate, of_all.authority.certificate);
+        let of = |name: &str, pair: &dev::Pair| certificates(folder.path(), name, pair, &trusted);
+        let asks = of("node-1", &of_nodes.nodes[0]);
+        for (name, shown, is_meant) in [
+            ("node-2", &of_nodes.nodes[1], true),
+            ("node-3", &of_nodes.nodes[2], false),
+            ("server", &of_nodes.server, false),
+            ("every-node", &of_all.server, false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let listens = TlsAcceptor::from(Arc::new(of(name, shown).server_config().unwrap()));
+            tokio::spawn(async move { drop(listens.accept(listener.accept().await.unwrap().0).await) });
+            let to = To { node: 2, address: &address, certificates: Some(Arc::clone(&asks)) };
+            let reached = reach(&to, &Outgoing::new(1)).await;
+            assert_eq!(reached.is_ok(), is_meant, "{name}: {:?}", reached.err());
+        }
+    }
 
     #[tokio::test]
     async fn a_node_that_stands_still_within_its_answer_is_given_up() {
