@@ -158,6 +158,14 @@ impl Running {
         answer(self.agent.head(self.url(path)).call().unwrap())
     }
 
+    pub(crate) fn head_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.head(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.call().unwrap())
+    }
+
     pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = self.agent.get(self.url(path));
         for (name, value) in headers {
