@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use strandline_client::wire::header::Kind;
 use strandline_client::{
     AllWanted, BatchBuilder, BatchUnit, Client, EventInput, Expected, Filter, OnError, Options, Position, StreamWanted,
     SubscribeWanted,
@@ -185,6 +186,14 @@ fn every_kind_of_frame_that_is_refused_stands_in_the_audit_log() {
         of("read", "forbidden", &["Append", "AppendBulk"]),
         of("append", "forbidden", &["Head", "ReadStream", "ReadAll", "Scan", "Subscribe"]),
     ];
+    // a new kind of frame stands here, or is refused above
+    let refused_to_nobody = ["Ping", "Stay", "ScanMore", "ScanCancel"];
+    let by_the_server =
+        ["Welcome", "Error", "Pong", "Appended", "BulkAppended", "HeadIs", "StreamPage", "GlobalPage", "ScanPart"];
+    let others = refused_to_nobody.into_iter().chain(by_the_server).chain(["SubscribePart"]).map(str::to_owned);
+    let asked = wanted.iter().flatten().filter_map(|(_, method, _)| method.split(['=', ' ']).nth(1)).map(str::to_owned);
+    let kinds: BTreeSet<String> = Kind::ALL.iter().map(|kind| format!("{kind:?}")).collect();
+    assert_eq!(asked.chain(others).collect::<BTreeSet<_>>(), kinds);
     for (who, method, code) in wanted.concat() {
         let words = ["strandline_audit", "refused", &who, &method, code];
         let count = log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
