@@ -139,6 +139,46 @@ fn the_comparison_is_a_workspace_of_its_own() {
     fail(&findings);
 }
 
+/// What is known against the crates below us, and bytes that a fuzzer makes up for each of its targets, are part of what a change must pass.
+#[test]
+fn the_check_asks_for_advisories_and_feeds_every_fuzz_target() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap_or_default();
+    let runs = |script: &str, command: &str| {
+        read(script).lines().any(|line| line.contains(command) && !line.trim_start().starts_with('#'))
+    };
+    let mut findings = Vec::new();
+    for (script, command) in [
+        ("scripts/check", "scripts/supply"),
+        ("scripts/check", "scripts/fuzz"),
+        ("scripts/supply", "cargo audit --deny warnings"),
+        ("scripts/supply", "cargo deny "),
+        ("scripts/fuzz", "cargo fuzz run"),
+    ] {
+        if !runs(script, command) {
+            findings.push(format!("{script} does not run `{command}`"));
+        }
+    }
+    let script = read("scripts/fuzz");
+    let all = script.split("targets=(statement").nth(1).and_then(|rest| rest.split(')').next()).unwrap_or_default();
+    let named: BTreeSet<&str> = all.split_whitespace().chain(["statement"]).collect();
+    let targets = fs::read_dir(root().join("tests/fuzz/targets")).expect("there are fuzz targets").flatten();
+    let targets: Vec<String> =
+        targets.filter_map(|entry| Some(entry.path().file_stem()?.to_string_lossy().into_owned())).collect();
+    for target in &targets {
+        if !named.contains(target.as_str()) {
+            findings.push(format!("scripts/fuzz leaves the target {target} out"));
+        }
+        let corpus = root().join("tests/fuzz/corpus").join(target);
+        if fs::read_dir(&corpus).map_or(0, Iterator::count) == 0 {
+            findings.push(format!("the fuzz target {target} has no corpus"));
+        }
+    }
+    if targets.len() < named.len() {
+        findings.push("scripts/fuzz names a target that is not there".to_owned());
+    }
+    fail(&findings);
+}
+
 #[test]
 fn every_dependency_states_its_reason() {
     let reasons = |manifest: &str, begin: &str| {
