@@ -6,11 +6,11 @@ use crate::sort::rows_as_they_come;
 use crate::testing::*;
 use crate::tier::tests::{CONFIGS, all, check_reads};
 use crate::write::Writing;
-use crate::{CommitError, Replacement, sort_rows};
+use crate::{CommitError, Redact, Redaction, Replacement, StreamQuery, sort_rows};
 use std::collections::BTreeMap;
 use std::path::Path;
 use strandline_deql::StoreConfig;
-use strandline_event::{EventId, LogIndex, Micros};
+use strandline_event::{EventId, LogIndex, Micros, REDACTED, Seq};
 
 const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
 
@@ -196,6 +196,39 @@ fn one_event_with_two_contents_is_an_error_that_names_both_places() {
             assert!(text.contains("stream-025") && inputs.iter().all(|f| text.contains(&f.path)), "{text}");
             assert!(tier.orphans(Micros(i64::MAX)).unwrap().iter().all(|o| o.path.ends_with(".run")), "{keys}");
         }
+    }
+}
+
+/// One copy was written before its event was redacted, the other behind it: they are compared as readers see them.
+#[test]
+fn what_is_redacted_is_no_other_content() {
+    for keys in ORDERS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut again = owned(75);
+        again.data = REDACTED.to_owned();
+        again.metadata = again.metadata.map(|_| REDACTED.to_owned());
+        let (tier, inputs) = doubled(dir.path(), keys, &again);
+        let error = merge(&tier, &spec(49, &inputs)).unwrap_err();
+        assert!(matches!(error, MergeError::Differs { seq: 2, .. }), "{keys}: {error}");
+        let redaction = Redaction {
+            event_id: again.event_id,
+            stream_type: "Call".to_owned(),
+            stream_id: again.stream_id.clone(),
+            seq: Seq(again.seq),
+            at: Micros(START_US + 5),
+            who: "ops".to_owned(),
+            reason: None,
+        };
+        tier.redact(&Redact { job_id: 40, events: vec![redaction] }).unwrap();
+        let spec = spec(50, &inputs);
+        let merged = merge(&tier, &spec).unwrap();
+        assert_eq!((merged.doubles, merged.files[0].rows), (1, 300), "{keys}");
+        replace(&tier, &spec, merged).unwrap();
+        let (from_seq, to_seq) = (Seq(again.seq), Seq(again.seq));
+        let (stream_id, descending, limit) = (again.stream_id.as_str(), false, 10);
+        let query = StreamQuery { stream_type: "Call", stream_id, from_seq, to_seq, descending, limit };
+        let rows = tier.pin().stream(&query).unwrap();
+        assert!(rows.len() == 1 && rows.row(0).says_nothing(), "{keys}");
     }
 }
 
