@@ -506,6 +506,15 @@ fn damages(store: &Store) -> Vec<Damage> {
     damages
 }
 
+/// The keyring of another store in the place of this one's: the same key has wrapped both.
+fn keyring_of_another(encrypted: &Encrypted) -> Damage {
+    let other = Encrypted { store: Store::new(&[]), key: encrypted.key.clone() };
+    other.declare(&[]);
+    other.store.start().stop();
+    let [ours, theirs] = [&encrypted.store, &other.store].map(|store| kinds(store)["keyring"][0].clone());
+    Damage { what: format!("{theirs:?} as {ours:?}"), files: vec![(ours, fs::read(theirs).unwrap())] }
+}
+
 /// What rows say, by their ids.
 fn said_by(rows: &[Value]) -> BTreeMap<String, Value> {
     let said = |row: &Value| json!([row["stream_id"], row["seq"], row["tenant_id"], row["data"], row["metadata"]]);
@@ -563,7 +572,8 @@ fn no_file_that_was_changed_or_exchanged_gives_a_wrong_row() {
     let whole = tempfile::tempdir().unwrap();
     let places = || folders(store).into_iter().zip(["node", "log", "durable"].map(|name| whole.path().join(name)));
     places().for_each(|(here, kept)| copy(&here, &kept));
-    let (damages, mut noticed) = (damages(store), 0);
+    let (mut damages, mut noticed) = (damages(store), 0);
+    damages.push(keyring_of_another(&encrypted));
     for Damage { what, files } in &damages {
         files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
         let is_clean = store.verify().code == 0;
