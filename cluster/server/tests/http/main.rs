@@ -21,6 +21,7 @@ mod retention;
 mod slow;
 mod streams;
 mod subscriptions;
+mod tenant_faults;
 mod tenant_ids;
 mod tenant_pages;
 mod tenant_pieces;
