@@ -24,6 +24,18 @@ fn refused(answer: &crate::harness::Answer, names: &str) {
     assert!(error["error"].as_str().unwrap().contains(names), "{error}");
 }
 
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+/// The event in Arrow, as a store without rules gives it.
+fn in_columns(line: &Value) -> Vec<u8> {
+    let store = Store::new(&[]);
+    let server = store.start();
+    server.http().post("events", &json!([line])).expect(201);
+    let columns = server.http().get_as("scan", ARROW).body;
+    server.stop();
+    columns
+}
+
 fn native(server: &Server, event: &Value) -> Vec<ClientError> {
     let build = |unit| {
         let mut batch = BatchBuilder::new("New", unit);
@@ -66,6 +78,7 @@ fn each_rule_holds_by_every_way_in() {
         (line["stream_type"], line["stream_id"]) = (json!("New"), json!("s"));
         refused(&http.post_as("events", "application/x-ndjson", line.to_string().as_bytes()), names);
         refused(&http.post("events", &json!([line])), names);
+        refused(&http.post_as("events", ARROW, &in_columns(&line)), names);
         let skipped = http.post_as("events?on_error=skip", "application/x-ndjson", line.to_string().as_bytes());
         let rejected = skipped.json();
         let named = rejected.to_string();
