@@ -43,14 +43,14 @@ impl StoreHandle {
             if let Err(RedactError::Commit(error)) = &done {
                 fence::mind(&parts.fenced, &name, error);
             }
-            Ok(done?)
+            let done = done?;
+            // here: who asked may be gone by now
+            for Redaction { event_id, stream_type, seq, who, .. } in done.events.iter().filter(|_| !done.already) {
+                tracing::info!(target: "strandline_audit", store = name.as_str(), action = "redact", %event_id, stream_type, seq = seq.0, who);
+            }
+            Ok(done)
         });
         let redacted = redacting.await.map_err(|_| NodeError::OutcomeUnknown)??;
-        if !redacted.already {
-            for Redaction { event_id, stream_type, seq, who, .. } in &redacted.events {
-                tracing::info!(target: "strandline_audit", store = self.name(), action = "redact", %event_id, stream_type, seq = seq.0, who);
-            }
-        }
         let behind = match &self.parts.replicas {
             Some(replicas) => replicas.look_everywhere().await,
             None => Vec::new(),

@@ -16,6 +16,8 @@ pub(crate) const TARGET: &str = "strandline_audit";
 /// Lines about refused requests in one [`WINDOW`].
 const REFUSED_MAX: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
+/// In the place of the status of an answer that nobody waited for.
+const UNANSWERED: u16 = 499;
 /// Characters of a path that a line shows.
 const PATH_CHARS: usize = 300;
 /// So many hex digits behind a token's prefix are no name.
@@ -84,9 +86,35 @@ fn without_tokens(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// What is administrated. It has its line when it is over, also where its request was given up meanwhile: a connection that is reset ends the request,
+/// and not what it has begun.
+pub(crate) struct Administration<'a> {
+    audit: &'a Audit,
+    who: &'a Principal,
+    asked: Asked<'a>,
+    status: u16,
+}
+
+impl Administration<'_> {
+    /// It was answered so.
+    pub(crate) const fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+}
+
+impl Drop for Administration<'_> {
+    fn drop(&mut self) {
+        self.audit.administrated(self.who, &self.asked, self.status);
+    }
+}
+
 impl Audit {
-    /// Something was administrated, or it was tried.
-    pub(crate) fn administrated(&self, who: &Principal, asked: &Asked<'_>, status: u16) {
+    /// Something is administrated from here on.
+    pub(crate) fn begin<'a>(&'a self, who: &'a Principal, asked: Asked<'a>) -> Administration<'a> {
+        Administration { audit: self, who, asked, status: UNANSWERED }
+    }
+
+    fn administrated(&self, who: &Principal, asked: &Asked<'_>, status: u16) {
         tracing::info!(
             target: TARGET, event = "administration", who = %who.name, from = %asked.address(), method = %asked.method,
             path = %asked.path_text(), status,
@@ -144,6 +172,11 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt;
+    use std::sync::Arc;
+    use tracing::field::Field;
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
 
     #[test]
     fn a_token_that_stands_in_a_path_is_not_kept() {
@@ -153,6 +186,50 @@ mod tests {
         assert_eq!(text(&format!("slt_{secret}")), "slt_...", "a store that a Hello names");
         for path in ["/v1/stores/calls/streams/slt_report/1", "/v1/slt_", "/v1/stores/slt_slt_cafe"] {
             assert_eq!(text(path), path);
+        }
+    }
+
+    /// The lines of the audit log.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    impl Subscriber for Lines {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == TARGET
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut line = String::new();
+            event.record(&mut |field: &Field, value: &dyn fmt::Debug| line.push_str(&format!("{field}={value:?} ")));
+            self.0.lock().push(line);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn what_was_begun_has_its_line_also_where_nobody_waits_for_the_answer() {
+        let (lines, audit, who) = (Lines::default(), Audit::default(), Principal::nobody());
+        let asked = Asked { from: None, method: "POST", path: "/admin/v1/stores/s/erase" };
+        tracing::subscriber::with_default(lines.clone(), || {
+            audit.begin(&who, asked).answered(200);
+            drop(audit.begin(&who, asked));
+        });
+        let lines = lines.0.lock();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        for (line, status) in lines.iter().zip(["status=200", "status=499"]) {
+            let words = ["administration", "method=POST", "path=/admin/v1/stores/s/erase", status];
+            assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
         }
     }
 

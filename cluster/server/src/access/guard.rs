@@ -99,18 +99,21 @@ async fn guarded(
         app.access.audit.refused(&who, &asked, error.code(), error.message());
         return Ok(request.into_response(error.error_response()));
     }
+    // told when it goes, however this ends
+    let mut administration = need.is_audited(&method).then(|| app.access.audit.begin(&who, asked));
     request.extensions_mut().insert(Granted(Arc::clone(&who)));
-    let answered = without_others(next.call(request).await?.map_into_boxed_body(), &who);
-    let status = answered.status();
+    let called = next.call(request).await;
+    let status = called.as_ref().map_or_else(|error| error.as_response_error().status_code(), ServiceResponse::status);
+    if let Some(administration) = &mut administration {
+        administration.answered(status.as_u16());
+    }
+    let answered = without_others(called?.map_into_boxed_body(), &who);
     if let StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED = status {
         let error = answered.response().error().and_then(|error| error.as_error::<ApiError>());
         let (code, why) = error.map_or(("forbidden", ""), |error| (error.code(), error.message()));
         app.access.audit.refused(&who, &asked, code, why);
     } else if let Some(PartForbidden(why)) = answered.response().extensions().get::<PartForbidden>() {
         app.access.audit.refused(&who, &asked, ErrorKind::Forbidden.code(), why);
-    }
-    if need.is_audited(&method) {
-        app.access.audit.administrated(&who, &asked, status.as_u16());
     }
     Ok(answered)
 }
