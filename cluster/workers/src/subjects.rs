@@ -41,8 +41,9 @@ use tokio::sync::{Mutex, RwLock};
 /// The keys of a node; a file is locked for this process.
 pub(crate) struct NodeSubjects {
     pub(crate) keys: Arc<SubjectKeys>,
-    /// Shared by appends; alone goes who makes a stream type erasable, or erases.
-    pub(crate) gate: RwLock<()>,
+    /// Shared by appends; alone goes who makes a stream type erasable, or erases, until that is done: the thread that does it holds the gate, since who asked
+    /// may be gone before.
+    pub(crate) gate: Arc<RwLock<()>>,
     /// Held by who asks other nodes whether they see a folder.
     pub(crate) probing: Arc<Mutex<()>>,
     path: PathBuf,
@@ -210,7 +211,7 @@ fn open_file(path: &Path, disk: &Arc<dyn Disk>, asked: &[Reached]) -> Result<(No
     random::fill(&mut id);
     let (keys, has_reached) = SubjectKeys::open_asked(&**disk, path, id, asked)?;
     let (keys, disk, path) = (Arc::new(keys), Arc::clone(disk), path.to_owned());
-    let (gate, probing) = (RwLock::new(()), Arc::default());
+    let (gate, probing) = (Arc::default(), Arc::default());
     Ok((NodeSubjects { keys, gate, probing, path, disk, _lock: Some(lock) }, has_reached))
 }
 
@@ -344,7 +345,7 @@ impl StoreHandle {
             return Err(refusal(ErrorKind::StrictViolation, why));
         };
         // no append makes its log between the look and the word
-        let alone = subjects.gate.write().await;
+        let alone = Arc::clone(&subjects.gate).write_owned().await;
         match keys.kind_of(self.name(), &entry.name) {
             Some(known) if known == kind => return self.register(entry).await,
             Some(known) => {
@@ -367,6 +368,7 @@ impl StoreHandle {
         let (keys, place, disk) = (Arc::clone(keys), subjects.path.clone(), Arc::clone(&subjects.disk));
         let (store, name) = (self.name().to_owned(), entry.name.to_string());
         let declaring = tokio::task::spawn_blocking(move || -> Result<(), NodeError> {
+            let _alone = alone;
             let failed = |error: SubjectFileError| refusal(ErrorKind::Io, error.to_string());
             let keep = |types| {
                 let written = Marker::new(keys.id(), &place, types).write(&marker::path_in(&folder));
@@ -384,7 +386,6 @@ impl StoreHandle {
             })
         });
         declaring.await.map_err(|_| NodeError::OutcomeUnknown)??;
-        drop(alone);
         self.register(entry).await
     }
 
@@ -418,7 +419,7 @@ impl StoreHandle {
             return Err(refusal(ErrorKind::StrictViolation, why));
         };
         let (keys, parts) = (Arc::clone(keys), Arc::clone(&self.parts));
-        let _alone = match (&self.parts.replicas, &self.node.shared.subjects) {
+        let alone = match (&self.parts.replicas, &self.node.shared.subjects) {
             (Some(replicas), _) => {
                 if wish.kind == SubjectKind::Stream {
                     // a receipt counts what the logs hold
@@ -431,10 +432,11 @@ impl StoreHandle {
                 None
             }
             // what was sealed before is stored, and counted
-            (None, Some(subjects)) => Some(subjects.gate.write().await),
+            (None, Some(subjects)) => Some(Arc::clone(&subjects.gate).write_owned().await),
             (None, None) => None,
         };
         let erasing = tokio::task::spawn_blocking(move || {
+            let _alone = alone;
             let erase = |stream_type: String| {
                 let head = match wish.kind {
                     SubjectKind::Stream => parts.store.stream_head(&stream_type, &wish.name).ok().flatten(),

@@ -126,7 +126,7 @@ pub(crate) fn open_member(
     let (disk, kept) = (&options.disk.0, kept_in(&options.data_dir));
     let slot = look_reached(&**disk, &kept).map_err(at(&kept))?;
     let of = |keys, path: PathBuf| {
-        let (keys, gate, disk) = (Arc::new(keys), RwLock::new(()), Arc::clone(disk));
+        let (keys, gate, disk) = (Arc::new(keys), Arc::new(RwLock::new(())), Arc::clone(disk));
         NodeSubjects { keys, gate, probing: Arc::default(), path, disk, _lock: None }
     };
     let Some(path) = options.subject_keys.as_deref() else {

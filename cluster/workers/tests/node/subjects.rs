@@ -197,6 +197,31 @@ fn an_append_comes_before_a_registration_or_an_erasure_or_after_it() {
     .unwrap();
 }
 
+/// A request that is given up, as one whose connection was reset, leaves behind what it has begun.
+#[test]
+fn a_registration_that_nobody_waits_for_lets_no_append_pass() {
+    let rig = Rig::new();
+    runtime::run(async {
+        let node = rig.start().await;
+        let store = node.store("calls").unwrap();
+        for n in 0..20 {
+            let name = format!("G{n}");
+            tokio::select! {
+                biased;
+                _ = register(&store, &name, SubjectKind::Stream) => {}
+                () = std::future::ready(()) => {}
+            }
+            put((&node, &store), (&name, "a", "t"), false).await.unwrap();
+            assert!(store.erasable(&name).is_some(), "{name}");
+            store.erase(erasure(SubjectKind::Stream, "a", Some(&name))).await.unwrap();
+            assert_eq!(said(&store, &name, "a").await, [ERASED], "{name}");
+        }
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
 #[test]
 fn a_line_of_an_erased_subject_whose_command_is_known_is_told_so_where_others_are_stored() {
     let rig = Rig::new();
