@@ -40,6 +40,15 @@ pub enum ManifestError {
         /// The version.
         version: u64,
     },
+    /// The version belongs to another store.
+    #[error(
+        "manifest version {version} is another store's, whose folder stands where this one's was: put this store's back (is the right disk \
+         mounted?)"
+    )]
+    OtherStore {
+        /// The version.
+        version: u64,
+    },
     /// There is none at all.
     #[error("there is no manifest: this is no store, or it has never been opened")]
     None,
@@ -51,7 +60,7 @@ impl ManifestError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Objects(error) => error.kind(),
-            Self::Content { .. } | Self::Gone { .. } => ErrorKind::Integrity,
+            Self::Content { .. } | Self::Gone { .. } | Self::OtherStore { .. } => ErrorKind::Integrity,
             Self::None => ErrorKind::NotFound,
         }
     }

@@ -111,6 +111,7 @@ impl DurableTier {
             return Ok(FollowedOthers::Newest);
         };
         let (manifest, crc) = manifest::read(manifests, newest)?;
+        self.refuse_other_store(&manifest)?;
         let snapshot = Snapshot::open(Arc::clone(&self.inner.shared), manifest, Some(&current));
         // what is redacted waits for no log
         snapshot.lower_veil();

@@ -5,7 +5,7 @@
 use super::DurableTier;
 use super::fold::{PastVersion, past};
 use crate::keyring::KeyLook;
-use crate::manifest::{self, ManifestError, checkpoint};
+use crate::manifest::{self, Manifest, ManifestError, Skeleton, checkpoint};
 use crate::objects::ObjectError;
 
 /// Versions that are looked at one after the other: more come with the next look.
@@ -17,7 +17,7 @@ impl DurableTier {
     /// newest; it lists them then. Blocks.
     ///
     /// # Errors
-    /// The disk or the object store; a version cannot be read.
+    /// The disk or the object store; a version cannot be read, or is another store's, of which no owner has replaced this one.
     pub fn newer_owner(&self, folded: bool) -> Result<Option<u64>, ManifestError> {
         let Some(ours) = self.epoch() else { return Ok(None) };
         let current = self.pin();
@@ -34,14 +34,14 @@ impl DurableTier {
 
     fn newest_of_all(&self, known: u64) -> Result<Option<u64>, ManifestError> {
         match manifest::newest_above(&*self.shared().manifests, known)? {
-            Some(newest) => Ok(Some(self.skeleton(newest)?.manifest.epoch)),
+            Some(newest) => Ok(Some(self.skeleton_of_this(newest)?.manifest.epoch)),
             None => Ok(None),
         }
     }
 
     fn next_of_another(&self, known: u64, ours: u64) -> Result<Option<u64>, ManifestError> {
         for version in known + 1..=known + LOOKED_AT_MAX {
-            match self.skeleton(version) {
+            match self.skeleton_of_this(version) {
                 Ok(found) if found.manifest.epoch != ours => return Ok(Some(found.manifest.epoch)),
                 // of a commit that is just being made, or whose answer was lost
                 Ok(_) => {}
@@ -50,6 +50,20 @@ impl DurableTier {
             }
         }
         Ok(None)
+    }
+
+    /// A version, if it is this store's: on a disk that is not mounted any more another store's may stand in its place.
+    fn skeleton_of_this(&self, version: u64) -> Result<Skeleton, ManifestError> {
+        let found = self.skeleton(version)?;
+        self.refuse_other_store(&found.manifest)?;
+        Ok(found)
+    }
+
+    pub(super) fn refuse_other_store(&self, found: &Manifest) -> Result<(), ManifestError> {
+        match found.store_id == self.pin().store_id() {
+            true => Ok(()),
+            false => Err(ManifestError::OtherStore { version: found.version }),
+        }
     }
 
     /// Where logs stood in the last version that an owner of this epoch, or an earlier one, made; `None`: it was folded away.

@@ -73,6 +73,22 @@ fn a_member_that_was_fenced_commits_nothing_and_shows_nothing_unasked() {
     assert_eq!(rows, 200);
 }
 
+#[test]
+fn a_member_does_not_follow_another_store_that_stands_where_its_own_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let (one, config) = member(&root);
+    let (id, version) = (one.pin().store_id(), one.pin().version());
+    std::fs::remove_dir_all(&root).unwrap();
+    let (data, manifests) = folders(&root);
+    let other = DurableTier::open_member(data, manifests, &config, &options(8)).unwrap();
+    other.claim("n2", &config, 1, Micros(1)).unwrap();
+    assert!(other.pin().version() > version);
+    let Err(refused) = one.follow_others(&|_| true) else { panic!("it followed another store") };
+    assert!(refused.to_string().contains("another store's"), "{refused}");
+    assert_eq!((one.pin().store_id(), one.pin().version()), (id, version));
+}
+
 /// Nothing that a manifest publishes of a birth, the job's id least of all, says the key of the digests: that has bits of its own.
 #[test]
 fn the_key_of_digests_comes_from_nothing_that_is_published() {

@@ -31,6 +31,22 @@ fn an_owner_that_was_replaced_finds_out_by_looking() {
 }
 
 #[test]
+fn an_owner_of_another_store_in_the_place_of_this_one_replaces_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, config) = (dir.path().join("store"), config(""));
+    let owner = open(&root, &config);
+    std::fs::remove_dir_all(&root).unwrap();
+    for n in 1..=4 {
+        let (data, manifests) = folders(&root);
+        drop(DurableTier::open_with(data, manifests, &config, options(n)).unwrap());
+    }
+    for folded in [false, true] {
+        let unknown = owner.newer_owner(folded).unwrap_err();
+        assert!(unknown.to_string().contains("another store's"), "{unknown}");
+    }
+}
+
+#[test]
 fn where_an_earlier_owner_left_off_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let config = config("");
