@@ -43,6 +43,7 @@ mod retention;
 mod router;
 pub mod runtime;
 mod sealing;
+mod served;
 pub mod spans;
 mod statement;
 mod store;

@@ -8,7 +8,7 @@
 //! | `stores/{store}/paused` | its one line |
 //! | `stores/{store}/subject-keys`, `.reached`, `subject-keys.shared` | their checksums; against each other, and against the keys where they are named |
 //! | `cluster/meta`, `cluster/meta.kept`, `cluster/must-not-vote` | the log of the meta group, the state beside it, and whether one fits the other |
-//! | `cluster/addresses`, `cluster/life`, `*.new`, locks | nothing: a hint, a count that goes on above a damaged one, what a crash left aside, files without a byte |
+//! | `stores/{store}/served-*`, `cluster/addresses`, `cluster/life`, `*.new`, locks | nothing: a hint, a count that goes on above a damaged one, what a crash left aside, files without a byte |
 //!
 //! It reads only, refuses to know what is in a store, and goes on after a finding. No node runs on the folder.
 

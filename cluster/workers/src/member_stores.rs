@@ -2,8 +2,8 @@
 
 use crate::data_dir::DataDir;
 use crate::descriptors::{Descriptors, raise_limit};
-use crate::node::{NodeOptions, OpenedNode, StartError};
-use crate::opening::{Made, open_options, store_error};
+use crate::node::{NodeOptions, StartError};
+use crate::opening::{Made, OpenedNode, open_options, store_error};
 use crate::store_lock::StoreLock;
 use crate::subjects::shared::{open_member, refuse_file};
 use crate::subjects::unserved_in_cluster;

@@ -9,22 +9,20 @@ use crate::ReportLine;
 use crate::cluster::ClusterNode;
 use crate::compaction::pause::PauseFile;
 use crate::compaction::supervisor::CompactionSupervisor;
-use crate::data_dir::{DataDir, DataDirError};
-use crate::descriptors::{Descriptors, raise_limit};
+use crate::data_dir::DataDirError;
 use crate::error::NodeError;
 use crate::key_watch::KeyWatches;
-use crate::member_stores::{open_members, refuse_clusters};
+use crate::member_stores::open_members;
 use crate::messages::{Abandon, CloseRouter, StopCompaction, StopLog};
 use crate::metrics::Metrics;
-use crate::opening::{Made, open_options, refused, store_error};
+use crate::opening::{Made, open_all};
 use crate::owner_watch::{LOOK_EVERY, OwnerWatches};
 use crate::permits::BytePermits;
 use crate::readers::Readers;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::RegistryError;
 use crate::store::{StoreHandle, StoreParts};
 use crate::store_lock::StoreLock;
-use crate::subjects::{self, NodeSubjects};
-use crate::subscriptions::{Following, PROJECTION_TIMEOUT, SubscriptionFile, SubscriptionFileError};
+use crate::subscriptions::{Following, PROJECTION_TIMEOUT, SubscriptionFileError};
 use crate::undrained::Undrained;
 use crate::wiring::{Alive, Arbiters, Shared, wire_compaction, wire_store};
 use crate::{clock, random};
@@ -41,7 +39,7 @@ use strandline_consensus::control::Control;
 use strandline_deql::Declarations;
 use strandline_durable::CommitError;
 use strandline_engine::compact::Share;
-use strandline_engine::store::{Grace, Judged, OpenError, Opened, Store};
+use strandline_engine::store::{Grace, OpenError, Opened};
 use strandline_engine::subjects::SubjectFileError;
 use strandline_event::{ErrorKind, limits};
 use strandline_keys::subject::folder::FolderError;
@@ -374,15 +372,6 @@ fn wire_all(opened: Vec<Opened>, aggregates: &[String], shared: &Shared) -> Resu
     Ok((stores, report))
 }
 
-pub(crate) struct OpenedNode {
-    pub(crate) data_dir: DataDir,
-    pub(crate) locks: Vec<StoreLock>,
-    pub(crate) descriptors: Descriptors,
-    pub(crate) stores: Vec<Opened>,
-    pub(crate) subjects: Option<NodeSubjects>,
-    pub(crate) made: Made,
-}
-
 fn refuse(declarations: &Declarations) -> Result<(), StartError> {
     let mut lines = Vec::new();
     for declared in &declarations.stores {
@@ -394,44 +383,6 @@ fn refuse(declarations: &Declarations) -> Result<(), StartError> {
         lines.push("the file declares no store: write CREATE EVENTSTORE ... (see `strandline check`)".to_owned());
     }
     if lines.is_empty() { Ok(()) } else { Err(StartError::Refused(lines)) }
-}
-
-fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<OpenedNode, StartError> {
-    refuse_clusters(declarations)?;
-    let data_dir = DataDir::open(&options.data_dir)?;
-    let configs = declarations.stores.iter().map(|declared| &declared.config);
-    // a store that another node serves is not even touched: opening it would take it over
-    let locks = configs.map(StoreLock::to_serve).collect::<Result<Vec<_>, _>>()?;
-    let subjects = subjects::open(options, declarations, &data_dir)?;
-    let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
-    // all stores are judged before any is claimed: a start that fails fences nobody
-    let (mut judged, mut made) = (Vec::new(), Made { folder: data_dir.is_new(), stores: Vec::new() });
-    for declared in &declarations.stores {
-        let open = open_options(&declared.config, options, &data_dir)?;
-        let name = declared.config.name.clone();
-        let registry = Registry::open(&data_dir.store_folder(&name), &[])?;
-        SubscriptionFile::look(&data_dir.store_folder(&name))?;
-        let store = Store::judge(open).map_err(|error| refused(&name, error, &data_dir))?;
-        // one in memory has forgotten them, and is told again
-        let is_kept = !declared.config.durable.path.is_memory();
-        let strange = if is_kept { registry.strange(&name, &store.buckets()) } else { Vec::new() };
-        if !strange.is_empty() {
-            return Err(StartError::Refused(strange));
-        }
-        if store.is_new() && is_kept {
-            made.stores.push(name.clone());
-        }
-        judged.push((name, store));
-    }
-    let logs = judged.iter().map(|(_, store)| store.logs() as u64).sum();
-    let (limit, missing) = (descriptors.limit(), descriptors.missing_for(logs));
-    if missing > 0 {
-        return Err(StartError::Descriptors { logs, limit, missing });
-    }
-    let open =
-        |(name, store): (String, Judged)| store.at(clock::now()).open().map_err(|error| store_error(&name, error));
-    let stores = judged.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects, made })
 }
 
 impl NodeHandle {

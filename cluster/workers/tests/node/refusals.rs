@@ -3,6 +3,7 @@
 use super::*;
 use strandline_durable::{DurableTier, OpenOptions};
 use strandline_engine::append::AppendError;
+use strandline_engine::store::{OpenError, Witness};
 use strandline_workers::subscriptions::Followed;
 use strandline_workers::{DataDirError, StoreLock, clock, random};
 
@@ -240,6 +241,89 @@ fn a_start_that_fails_at_one_store_leaves_the_others_alone() {
         move_away(&dir.join("elsewhere"), &dir.join("wal-2"));
         let node = Node::start(both(), options(dir)).await.unwrap();
         assert!(version(&node.store("calls").unwrap()) > before);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+fn without_log(dir: &Path) -> Declarations {
+    let path = dir.join("durable");
+    let text = format!(
+        "CREATE EVENTSTORE calls WITH (durable.type = 'parquet', durable.path = '{}', wal.enabled = false);",
+        path.display()
+    );
+    parse_file("test.deql", &text).unwrap()
+}
+
+#[test]
+fn a_store_whose_files_are_away_does_not_begin_anew_and_nothing_is_made_where_they_were() {
+    runtime::run(async {
+        for has_log in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = folder.path();
+            let declared = || if has_log { declarations(dir, "") } else { without_log(dir) };
+            let (files, away) = (dir.join("durable"), dir.join("away"));
+            let node = Node::start(declared(), options(dir)).await.unwrap();
+            let store = node.store("calls").unwrap();
+            append(&node, &store, "c", 3).await.unwrap();
+            drop(store);
+            stop(node).await;
+            move_away(&files, &away);
+            for is_bare in [false, true] {
+                if is_bare {
+                    std::fs::create_dir(&files).unwrap();
+                }
+                let refused = Node::start(declared(), options(dir)).await.err().unwrap();
+                assert!(refused.to_string().contains("mounted") && refused.is_configuration(), "{refused}");
+                let StartError::Store { error, .. } = refused else { panic!("another refusal") };
+                assert!(matches!(*error, OpenError::FilesGone { .. }), "{error}");
+                let holds = std::fs::read_dir(&files).map(Iterator::count).ok();
+                assert_eq!(holds, is_bare.then_some(0), "with a log: {has_log}");
+            }
+            std::fs::remove_dir(&files).unwrap();
+            move_away(&away, &files);
+            let node = Node::start(declared(), options(dir)).await.unwrap();
+            let store = node.store("calls").unwrap();
+            assert_eq!(count(&store, "c").await, 3);
+            drop(store);
+            stop(node).await;
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn only_a_node_that_has_served_a_store_misses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = Node::start(without_log(dir), options(dir)).await.unwrap();
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 1).await.unwrap();
+        drop(store);
+        stop(node).await;
+        // from the durable tier alone: a new data folder is no obstacle
+        let new = || NodeOptions::new(dir.join("new"));
+        let node = Node::start(without_log(dir), new()).await.unwrap();
+        let store = node.store("calls").unwrap();
+        assert_eq!((count(&store, "c").await, node.made().stores.len()), (1, 0));
+        drop(store);
+        stop(node).await;
+        std::fs::remove_dir_all(dir.join("durable")).unwrap();
+        let Some(StartError::Store { error, .. }) = Node::start(without_log(dir), new()).await.err() else {
+            panic!("not refused")
+        };
+        let OpenError::FilesGone { witness: Witness::Node, dir: kept, mark, .. } = *error else {
+            panic!("refused for another reason")
+        };
+        let node = Node::start(without_log(dir), NodeOptions::new(dir.join("newer"))).await.unwrap();
+        assert_eq!(node.made().stores, ["calls"], "it has never seen the store");
+        stop(node).await;
+        std::fs::remove_dir_all(dir.join("durable")).unwrap();
+        // whoever wants a new one says so, as the text has it
+        std::fs::remove_file(kept.join(mark)).unwrap();
+        let node = Node::start(without_log(dir), new()).await.unwrap();
+        assert_eq!(node.made().stores, ["calls"]);
         stop(node).await;
     })
     .unwrap();

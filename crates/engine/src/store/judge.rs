@@ -11,6 +11,7 @@
 //!
 //! The logs are this node's own (their folder is locked by the caller), so opening them takes nothing from anybody.
 
+use super::gone;
 use super::lost::{self, FoundLog, Known};
 use super::marks::{Marked, Marks};
 use super::open::{LogPlace, keys, wal_dir};
@@ -199,7 +200,7 @@ fn judge_upon(
     let place = LogPlace::of(options, wal_dir, objects.0.keys())?;
     let marked = Marks::of(&place).map_or_else(|| Ok(Marked::default()), |marks| marks.read())?;
     if snapshot.is_none() {
-        lost::refuse_new_beside(&options.config, wal_dir, &marked)?;
+        gone::refuse_new_beside(&options.config, wal_dir, &marked)?;
     }
     let (accept_lost, newest, mut report) = (options.accept_lost_log, snapshot.as_deref(), OpenReport::default());
     let stale = lost::judge_folder(&place, &marked, newest, accept_lost, &mut report)?;

@@ -39,7 +39,6 @@ use crate::append::{FilesWriter, Rules, Sink};
 use crate::compact;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strandline_deql::StoreConfig;
 use strandline_durable::{DurableTier, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey};
@@ -291,15 +290,6 @@ impl GivenUp {
              positions go on at {next}, above all that it can have held: the gap counts no events"
         )
     }
-}
-
-/// Where there is no manifest: whether the logs are a store's that had some. What is in memory is gone with every process.
-pub(super) fn refuse_new_beside(config: &StoreConfig, dir: Option<&Path>, marked: &Marked) -> Result<(), OpenError> {
-    let durable = &config.durable;
-    let in_memory = durable.path.is_memory() || durable.manifest_path.is_memory();
-    let (Some(dir), Some(id), false) = (dir, marked.stores.last(), in_memory) else { return Ok(()) };
-    let (manifests, files) = (durable.manifest_path.to_string(), durable.path.to_string());
-    Err(OpenError::FilesGone { manifests, files, dir: dir.to_owned(), mark: marks::store_mark(id) })
 }
 
 /// Judges the folder of the logs; whether it is another one than the last owner wrote, and that is accepted.

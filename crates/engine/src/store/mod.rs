@@ -4,6 +4,7 @@
 //! log, which gets it from [`Store::open`] or [`Store::create_log`]. It knows no actor, no HTTP, no wall clock.
 
 mod buckets;
+mod gone;
 mod grace;
 mod judge;
 mod left_alone;
@@ -21,6 +22,7 @@ mod shared;
 
 pub(crate) use buckets::Buckets;
 pub use buckets::{OwnerPart, SplitError};
+pub use gone::Witness;
 pub use grace::Grace;
 pub use judge::Judged;
 pub(crate) use left_alone::LeftAlone;

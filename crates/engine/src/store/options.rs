@@ -1,6 +1,6 @@
 //! What opening a store needs, and why it may fail.
 
-use super::Grace;
+use super::{Grace, Witness};
 use crate::read::ReadError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -174,20 +174,21 @@ pub enum OpenError {
         /// The id of the store that asks.
         wanted: String,
     },
-    /// There is no store, but one has written the logs: its files are somewhere else, and a new one would take its place.
+    /// There is no store, but there was one: its files are somewhere else, and a new one would take its place.
     #[error(
-        "there is no manifest in {manifests} and no data file in {files}, but the logs in {} are those of a store that had both: \
-         is the disk of durable.path mounted? Put the files and manifests back; or, to begin a new store with what is in these \
-         logs, remove `{mark}` there", .dir.display()
+        "there is no manifest in {manifests} and no data file in {files}, but {}: is the disk of durable.path mounted? Put the \
+         files and manifests back; or, to begin a new store{}, remove `{mark}` there", .witness.told(.dir), .witness.left()
     )]
     FilesGone {
         /// Where the manifests must be.
         manifests: String,
         /// Where the files must be.
         files: String,
-        /// The folder of the logs.
+        /// Who says that there were some.
+        witness: Witness,
+        /// The folder of the logs, or what the node keeps of the store.
         dir: PathBuf,
-        /// What says in it whose they are.
+        /// What says it there.
         mark: String,
     },
     /// A log holds more than the store had when it was closed in order.
