@@ -18,6 +18,7 @@ pub mod descriptors;
 mod error;
 mod fatal;
 mod fence;
+mod folder_watch;
 mod hot_keeper;
 mod hot_worker;
 mod key_watch;

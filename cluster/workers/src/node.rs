@@ -11,6 +11,7 @@ use crate::compaction::pause::PauseFile;
 use crate::compaction::supervisor::CompactionSupervisor;
 use crate::data_dir::DataDirError;
 use crate::error::NodeError;
+use crate::folder_watch::FolderWatches;
 use crate::key_watch::KeyWatches;
 use crate::member_stores::open_members;
 use crate::messages::{Abandon, CloseRouter, StopCompaction, StopLog};
@@ -231,6 +232,7 @@ pub(crate) struct NodeShared {
     locks: Vec<StoreLock>,
     watches: OwnerWatches,
     key_watches: KeyWatches,
+    folder_watches: FolderWatches,
 }
 
 impl NodeShared {
@@ -333,7 +335,7 @@ impl Node {
         let (draining, compaction_share) = (AtomicBool::new(false), options.compaction_share);
         let projection_timeout = options.projection_timeout;
         let watches = OwnerWatches::start(&stores, options.owner_look_every, &shared.alive);
-        let key_watches = KeyWatches::start(&stores);
+        let (key_watches, folder_watches) = (KeyWatches::start(&stores), FolderWatches::start(&stores));
         let node = Arc::new(NodeShared {
             shared,
             supervisor,
@@ -344,6 +346,7 @@ impl Node {
             locks,
             watches,
             key_watches,
+            folder_watches,
         });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
         let (report, made) = (report.into(), Arc::new(opened.made));
@@ -447,6 +450,7 @@ impl NodeHandle {
         }
         self.node.watches.stop();
         self.node.key_watches.stop();
+        self.node.folder_watches.stop();
         let waited = self.node.drain_timeout;
         // a job that does not end waits for a log that does not: its owner is asked next
         let _ = timeout(waited / 2, self.node.supervisor.send(StopCompaction)).await;

@@ -43,6 +43,7 @@ pub(crate) async fn health(call: Call) -> ApiResult<HttpResponse> {
 /// GET /ready
 pub(crate) async fn ready(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
+    call.app.node.look_at_folders().await;
     if !call.who.sees_the_node() {
         return ready_without_facts(&call);
     }
@@ -91,7 +92,7 @@ fn ready_with(call: &Call) -> ApiResult<HttpResponse> {
     }
     let without_log = |name: &str| call.app.stores().any(|s| s.store.name() == name && !s.store.config().wal.enabled);
     if troubled.iter().any(|(store, _)| without_log(store)) {
-        let text = "an object store does not answer, or a folder of files is gone, and a store without a log needs it for every append";
+        let text = "an object store does not answer, or a folder of files is gone or hangs, and a store without a log needs it for every append";
         return Err(ApiError::new(ErrorKind::Unavailable, text).with("degraded", degraded));
     }
     let damaged: Vec<Value> = call.app.stores().flat_map(|served| damaged(&served.store)).collect();

@@ -116,9 +116,10 @@ fn node(text: &mut Text, call: &Call) {
 
 async fn stores(text: &mut Text, call: &Call) {
     measured::measured(text, call);
+    call.app.node.look_at_folders().await;
     text.head(
         "durable_degraded",
-        "1 while the object store of a store's files gives no answer, or their folder is gone",
+        "1 while the object store of a store's files gives no answer, or their folder is gone or hangs",
         "gauge",
     );
     degraded(text, call, "durable_degraded", &call.app.node.troubled());

@@ -52,11 +52,17 @@ impl NodeHandle {
         fenced.map(|parts| parts.store.name()).collect()
     }
 
-    /// Stores whose object store gives no answer now, or whose folder is gone, and why: appends go on where there is a log, reads of files fail.
+    /// Has the folders of files and manifests looked at, and waits a moment for it: not for one that hangs. What is known then
+    /// [`troubled`](Self::troubled) says.
+    pub async fn look_at_folders(&self) {
+        self.node.folder_watches.ask().await;
+    }
+
+    /// Stores whose object store gives no answer now, or whose folder is gone or hangs, and why: appends go on where there is a log, reads of
+    /// files fail. It looks at nothing itself.
     #[must_use]
     pub fn troubled(&self) -> Vec<(&str, Arc<str>)> {
-        let troubles = self.stores.iter().map(|parts| (parts.store.name(), parts.store.durable().trouble()));
-        troubles.filter_map(|(name, trouble)| Some((name, trouble?))).collect()
+        self.node.folder_watches.troubled(&self.stores)
     }
 
     /// Stores without a log that were opened on a full disk, and have found no room since: they are read, and take nothing.

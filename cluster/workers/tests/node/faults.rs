@@ -118,3 +118,34 @@ fn what_a_subscription_could_not_keep_is_answered_with_yes_only_when_it_is_kept(
     })
     .unwrap();
 }
+
+/// What is told of the stores as soon as it is trouble, or none.
+async fn told(node: &NodeHandle, trouble: bool) -> String {
+    for _ in 0..400 {
+        node.look_at_folders().await;
+        let troubled = node.troubled();
+        if troubled.is_empty() != trouble {
+            let said: Vec<String> = troubled.iter().map(|(store, why)| format!("{store}: {why}")).collect();
+            return said.concat();
+        }
+    }
+    panic!("nobody has found out");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "of a test's folder, which no power loss threatens")]
+fn a_folder_of_files_that_goes_away_is_told_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, away) = (folder.path().join("durable"), folder.path().join("away"));
+    runtime::run(async {
+        let node = start(folder.path(), "").await;
+        assert_eq!(told(&node, false).await, "");
+        std::fs::rename(&files, &away).unwrap();
+        let why = told(&node, true).await;
+        assert!(why.starts_with("calls: ") && why.contains("mounted"), "{why}");
+        std::fs::rename(&away, &files).unwrap();
+        assert_eq!(told(&node, false).await, "");
+        stop(node).await;
+    })
+    .unwrap();
+}
