@@ -143,7 +143,7 @@ pub(crate) struct Serve {
     /// An address of their own for the admin routes
     #[arg(long, value_parser = crate::value::address)]
     pub(crate) admin: Option<SocketAddr>,
-    /// Go on where a part of the log is lost: its positions are skipped for ever
+    /// Go on where a log, or its end, is gone: its positions are skipped for ever. A log that is damaged is not given up by this
     #[arg(long)]
     pub(crate) accept_lost_log: bool,
     /// How long files stay that a merge has replaced, and files that a crash left behind (`90s`, `30m`, `24h`, `7d`)

@@ -124,7 +124,10 @@ pub enum NodeError {
     #[error("the stream type was registered with other buckets in this moment; nothing was stored: send it again")]
     BucketsChanged,
     /// The log is damaged: readable, not writable.
-    #[error("the log of `{log}` is damaged and takes no appends: {reason}; `strandline verify` names every finding")]
+    #[error(
+        "the log of `{log}` is damaged and takes no appends: {reason}; `strandline verify` names every finding, and docs/operations.md \
+         says what to do (`If a log is damaged`)"
+    )]
     DamagedLog {
         /// The log.
         log: LogKey,

@@ -24,6 +24,9 @@
 //!
 //! A folder without marks was written by an older program: of a log in it nobody says where it was closed.
 //!
+//! A damaged log is not judged so: it is neither given up nor begun anew, whatever is accepted. Its stream type takes no appends, and the report
+//! says what can be done.
+//!
 //! "Begins at F" counts only for a log that is whole: one that lacks segments which nothing explains is damaged, and opens as
 //! such. So the manifest is blamed only where the log says itself that it was trimmed.
 //!
@@ -333,6 +336,7 @@ pub(super) fn judge(
     let all_durable = knows <= watermark;
     let opened = open_folder(place, dir, &key, watermark, if all_durable { watermark } else { LogIndex::ZERO })?;
     if opened.writer.is_none() {
+        report.warnings.push(after_damage(&key, &path));
         return Ok(finish(key, opened, report));
     }
     let has = Has::of(folder, &opened);
@@ -356,6 +360,16 @@ pub(super) fn judge(
         None => Ok(finish(key, opened, report)),
         given_up => Ok(FoundLog { given_up, ..finish(key, opened, &mut OpenReport::default()) }),
     }
+}
+
+/// What can be done about a log that is damaged, whether the loss of logs is accepted or not.
+fn after_damage(key: &LogKey, dir: &Path) -> String {
+    format!(
+        "log of `{key}`: it takes no appends until its segments are as they were: put them back from a copy while the node is stopped. \
+         Without one, move {} away and start with --accept-lost-log: what stands in it and in no data file is given up then (the flag \
+         alone gives up nothing of a damaged log)",
+        dir.display()
+    )
 }
 
 /// What is wrong with a log in which nothing has begun. Opening it would lay out what is missing and take empty segments away, and

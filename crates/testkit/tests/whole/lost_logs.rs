@@ -348,6 +348,31 @@ fn a_damaged_byte_or_a_missing_segment_stops_one_type_not_the_node() {
 }
 
 #[test]
+fn a_damaged_log_is_given_up_by_no_flag_and_the_start_says_what_to_do() {
+    let (mut owner, key) = (local(""), LogKey::single("T"));
+    load(&mut owner, "T", 0..20, 2);
+    owner.compact(&key).unwrap();
+    load(&mut owner, "T", 20..40, 2);
+    owner.seal(&key);
+    load(&mut owner, "T", 40..60, 2);
+    let damaged = segments(owner.disk(), "T").into_iter().rev().nth(1).unwrap();
+    owner.disk().flip(&damaged, 40, 0xff);
+    for accepted in [false, true] {
+        owner.reopen(accepted).unwrap();
+        assert!(owner.store().log(&key).unwrap().refuses_writes().is_some(), "accepted: {accepted}");
+        let told = owner.report.warnings.join("\n");
+        assert!(told.contains("--accept-lost-log") && told.contains("/wal/T"), "{told}");
+    }
+    // as it says: the folder is moved away
+    wipe(owner.disk(), "T");
+    let refused = owner.reopen(false).unwrap_err();
+    assert!(matches!(&refused, OpenError::LogGone { log, .. } if *log == key), "{refused}");
+    owner.reopen(true).unwrap();
+    assert_eq!(head(owner.store(), "T", "s0"), Ok(Some(Seq(10))), "what is durable stays");
+    assert!(matches!(owner.append(&request("T", BatchUnit::Rows, vec![event("s0", 99)])), Answer::Done(_)));
+}
+
+#[test]
 fn a_frame_that_holds_no_batch_stops_one_type_not_the_node() {
     let (mut owner, paths) = two_segments("wal.checksum = 'none'");
     let bytes = owner.disk().contents(&paths[0]).unwrap();
