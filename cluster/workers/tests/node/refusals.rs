@@ -292,6 +292,48 @@ fn a_store_whose_files_are_away_does_not_begin_anew_and_nothing_is_made_where_th
     .unwrap();
 }
 
+async fn gone(declared: Declarations, options: NodeOptions) -> (Witness, std::path::PathBuf) {
+    let Some(StartError::Store { error, .. }) = Node::start(declared, options).await.err() else {
+        panic!("not refused")
+    };
+    let OpenError::FilesGone { witness, dir, mark, .. } = *error else { panic!("refused for another reason") };
+    (witness, dir.join(mark))
+}
+
+#[test]
+fn logs_are_taken_for_a_new_store_when_their_mark_is_removed_and_the_node_knows_where_they_are_away_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let remove = |name: &str| std::fs::remove_dir_all(dir.join(name)).unwrap();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 3).await.unwrap();
+        drop(store);
+        stop(node).await;
+        remove("durable");
+        let (witness, mark) = gone(declarations(dir, ""), options(dir)).await;
+        assert_eq!(witness, Witness::Logs);
+        std::fs::remove_file(mark).unwrap();
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        assert_eq!(count(&store, "c").await, 3);
+        drop(store);
+        stop(node).await;
+        // on one disk, which is not mounted
+        remove("durable");
+        remove("wal");
+        let (witness, mark) = gone(declarations(dir, ""), options(dir)).await;
+        assert_eq!(witness, Witness::Node);
+        assert!(!dir.join("durable").exists() && !dir.join("wal").exists());
+        std::fs::remove_file(mark).unwrap();
+        let node = start(dir, "").await;
+        assert_eq!(node.made().stores, ["calls"]);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
 #[test]
 fn only_a_node_that_has_served_a_store_misses_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -310,18 +352,14 @@ fn only_a_node_that_has_served_a_store_misses_it() {
         drop(store);
         stop(node).await;
         std::fs::remove_dir_all(dir.join("durable")).unwrap();
-        let Some(StartError::Store { error, .. }) = Node::start(without_log(dir), new()).await.err() else {
-            panic!("not refused")
-        };
-        let OpenError::FilesGone { witness: Witness::Node, dir: kept, mark, .. } = *error else {
-            panic!("refused for another reason")
-        };
+        let (witness, mark) = gone(without_log(dir), new()).await;
+        assert_eq!(witness, Witness::Node);
         let node = Node::start(without_log(dir), NodeOptions::new(dir.join("newer"))).await.unwrap();
         assert_eq!(node.made().stores, ["calls"], "it has never seen the store");
         stop(node).await;
         std::fs::remove_dir_all(dir.join("durable")).unwrap();
         // whoever wants a new one says so, as the text has it
-        std::fs::remove_file(kept.join(mark)).unwrap();
+        std::fs::remove_file(mark).unwrap();
         let node = Node::start(without_log(dir), new()).await.unwrap();
         assert_eq!(node.made().stores, ["calls"]);
         stop(node).await;

@@ -3,7 +3,7 @@
 //! ```text
 //!  who says it                      where it stands
 //!  the marks of a store with logs   wal.path (see `marks`)
-//!  the node that served the store   in its own folder: the caller names the file
+//!  the node that served the store   in its own folder: the caller names the file; asked where no marks of logs are
 //! ```
 //!
 //! What is in memory is gone with every process, and says nothing. It only looks: what stands where the files should be may be the bare folder that
@@ -74,6 +74,10 @@ impl Store {
                 Err(error) => return Err(OpenError::WalFolder { dir, error }),
             };
             refuse_new_beside(config, Some(&dir), &marked)?;
+            if marked != Marked::default() {
+                // the logs are there, and whoever took the store's mark from them wants a new one
+                return Ok(());
+            }
         }
         match served.and_then(|mark| mark.parent().zip(mark.file_name())) {
             Some((dir, name)) => refuse(config, Witness::Node, dir, name.to_string_lossy().into_owned()),
