@@ -131,3 +131,19 @@ fn a_cluster_says_that_no_append_of_it_waits_for_a_projection() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.stderr.contains("not active yet: store test: projection.mode: no append"), "{}", ended.stderr);
 }
+
+#[test]
+fn what_it_does_not_ask_for_makes_it_late_at_no_node() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    append(&nodes.http(1), "a", 0);
+    let wish = json!({ "filter": { "stream_type": "Call" }, "after": "end" });
+    nodes.http(1).post("subscriptions/s", &wish).expect(201);
+    let other = json!({ "events": [{ "event_type": "E" }] });
+    for node in 1..=3 {
+        nodes.http(node).post("streams/Other/b", &other).expect(201);
+        nodes.until("it waits for nothing", |nodes| (1..=3).all(|node| status(nodes, node)["lag_s"] == 0.0));
+    }
+    append(&nodes.http(2), "a", 1);
+    nodes.until("it waits", |nodes| status(nodes, 3)["lag_s"].as_f64().is_some_and(|lag| lag > 0.0));
+    nodes.stop_all();
+}

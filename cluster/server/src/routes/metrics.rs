@@ -11,7 +11,6 @@ use crate::routes::no_query;
 use crate::security::{CERTIFICATES, TOKENS};
 use actix_web::HttpResponse;
 use std::sync::Arc;
-use strandline_workers::subscriptions::NamedStatus;
 use text::Text;
 
 /// Times are recorded in microseconds and told in seconds.
@@ -155,7 +154,7 @@ async fn stores(text: &mut Text, call: &Call) {
         text.line("tier_events", &labels, count);
     }
     delta_logs(text, call);
-    subscriptions(text, call);
+    subscriptions(text, call).await;
 }
 
 /// Of each store whether it is among those in trouble.
@@ -166,22 +165,23 @@ fn degraded(text: &mut Text, call: &Call, name: &str, troubled: &[(&str, Arc<str
     }
 }
 
-fn subscriptions(text: &mut Text, call: &Call) {
+async fn subscriptions(text: &mut Text, call: &Call) {
     let label = |store: &str, name: &str| {
         // a name may hold what would end a label
         let name = name.replace('\\', "\\\\").replace('"', "\\\"");
         format!("store=\"{store}\",subscription=\"{name}\"")
     };
-    let all: Vec<_> = call
-        .app
-        .stores()
-        .flat_map(|served| {
-            let of = |status: NamedStatus| (label(served.store.name(), &status.name), status);
-            // of a cluster the node that keeps them counts them
-            served.store.subscriptions().unwrap_or_default().into_iter().map(of)
-        })
-        .collect();
-    text.head("subscription_lag_seconds", "How much older its position is than the newest event of the store", "gauge");
+    let mut all = Vec::new();
+    for served in call.app.stores() {
+        // of a cluster the node that keeps them counts them
+        let of_store = served.store.subscriptions().await.unwrap_or_default();
+        all.extend(of_store.into_iter().map(|status| (label(served.store.name(), &status.name), status)));
+    }
+    text.head(
+        "subscription_lag_seconds",
+        "How long the first event has been there that it is not done with; 0: there is none",
+        "gauge",
+    );
     all.iter().for_each(|(l, s)| text.line("subscription_lag_seconds", l, s.lag_us as f64 / US_PER_S));
     text.head("subscription_in_flight", "Events that its consumers hold", "gauge");
     all.iter().for_each(|(l, s)| text.line("subscription_in_flight", l, s.counts.in_flight));

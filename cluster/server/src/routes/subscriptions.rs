@@ -144,7 +144,7 @@ pub(crate) async fn create(call: Call) -> ApiResult<HttpResponse> {
     let warnings = warnings(&served, &wish.settings.filter);
     let is_new =
         served.store.create_subscription(&name, wish).await.map_err(|e| failure::answer(&e, served.names()))?;
-    let status = served.store.subscription(&name).map_err(|e| failure::answer(&e, served.names()))?;
+    let status = served.store.subscription(&name).await.map_err(|e| failure::answer(&e, served.names()))?;
     let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut made = subscription(&status, served.names());
     made["warnings"] = json!(warnings);
@@ -218,7 +218,7 @@ fn filter(wish: FilterWish) -> ApiResult<Filter> {
 
 /// A subscription with the events that it has parked.
 pub(crate) async fn with_parked(served: &ServedStore, name: &str) -> ApiResult<Value> {
-    let mut status = served.store.subscription(name).map_err(|e| failure::answer(&e, served.names()))?;
+    let mut status = served.store.subscription(name).await.map_err(|e| failure::answer(&e, served.names()))?;
     served.store.name_parked(&mut status).await;
     Ok(subscription(&status, served.names()))
 }
@@ -286,7 +286,7 @@ fn filter_json(filter: &Filter) -> Value {
 pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     no_query(&call)?;
-    let all = served.store.subscriptions().map_err(|e| failure::answer(&e, served.names()))?;
+    let all = served.store.subscriptions().await.map_err(|e| failure::answer(&e, served.names()))?;
     let all: Vec<Value> = all.iter().map(|status| subscription(status, served.names())).collect();
     Ok(answer::ok(&json!({ "subscriptions": all })))
 }
@@ -320,8 +320,8 @@ pub(crate) async fn ack(call: Call) -> ApiResult<HttpResponse> {
     });
     let acked = served.store.ack(&name, at, consumer.transpose()?, wish.only).await;
     let acked = acked.map_err(|e| failure::answer(&e, served.names()))?;
-    let status = served.store.subscription(&name).map_err(|e| failure::answer(&e, served.names()))?;
-    Ok(answer::ok(&json!({ "acknowledged": acked, "position": status.position.to_string() })))
+    let position = served.store.subscription_position(&name).map_err(|e| failure::answer(&e, served.names()))?;
+    Ok(answer::ok(&json!({ "acknowledged": acked, "position": position.to_string() })))
 }
 
 /// POST /v1/stores/{store}/subscriptions/{name}/retry

@@ -31,7 +31,7 @@ fn in_numbers(status: &NamedStatus, names: &FieldNames) -> Value {
 pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;
     no_query(&call)?;
-    let all = served.store.subscriptions().map_err(|e| failure::answer(&e, served.names()))?;
+    let all = served.store.subscriptions().await.map_err(|e| failure::answer(&e, served.names()))?;
     let all: Vec<Value> = all.iter().map(|status| in_numbers(status, served.names())).collect();
     let (followers, _) = call.app.node.followers();
     Ok(answer::ok(&json!({ "subscriptions": all, "followers": followers })))

@@ -5,6 +5,7 @@ use super::dispatch;
 use super::feed::{Closes, Feed};
 use super::file::{Outcome, SubscriptionFile, SubscriptionFileError, Ticket};
 use super::keeper::Keeper;
+use super::lag;
 use super::ledger::Ledger;
 use super::page::Encode;
 use super::told::{NamedStatus, ParkedEvent, SubscriptionWish};
@@ -24,6 +25,7 @@ use strandline_engine::subscribe::record::{Folded, Kept, Record};
 use strandline_event::{Micros, Position};
 use strandline_wal::LeaderId;
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 /// Limits of named subscriptions.
 pub mod limits {
@@ -42,6 +44,9 @@ pub mod limits {
     /// Seconds that a consumer may hold an event, unless the subscription says another number.
     pub const ACK_WITHIN_S_DEFAULT: f64 = 30.0;
 }
+
+/// Nobody who asks how far a subscription is behind waits longer for what only files know.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Consumers {
@@ -70,6 +75,8 @@ pub(super) struct Named {
     /// Another node gives its events from now on.
     moved: AtomicBool,
     pub(super) troubles: Troubles,
+    /// What is known of what comes behind its cursor.
+    pub(super) ahead: lag::Looked,
     keeper: Keeper,
 }
 
@@ -90,6 +97,7 @@ impl Named {
             deleting: tokio::sync::Mutex::default(),
             moved: AtomicBool::new(false),
             troubles: Troubles::default(),
+            ahead: lag::Looked::default(),
             keeper: keeper.clone(),
         })
     }
@@ -262,14 +270,8 @@ impl Named {
         Ok(said)
     }
 
-    /// `oldest` may read: it is asked only of one that has passed no event yet, and under no lock.
-    fn status(&self, newest: Micros, oldest: impl Fn() -> Option<Micros>) -> NamedStatus {
-        let has_passed = |done: Position| done.ingested_at > Micros(0);
-        let done = self.state.lock().done();
-        // with nothing passed it stands right before the oldest event; without an event it is at the end
-        let begin = if has_passed(done) { None } else { oldest().map(|oldest| oldest.plus_us(-1)) };
+    fn status(&self, lag_us: i64) -> NamedStatus {
         let state = self.state.lock();
-        let position = state.done();
         let parked = state.parked().map(|(position, parked)| ParkedEvent {
             position,
             at: parked.at,
@@ -279,14 +281,13 @@ impl Named {
             event: None,
             unread: None,
         });
-        let since = if has_passed(position) { position.ingested_at } else { begin.unwrap_or(newest) };
         NamedStatus {
             name: self.name.clone(),
             created_at: self.created_at,
             settings: state.settings.clone(),
-            position,
+            position: state.done(),
             counts: state.counts(),
-            lag_us: newest.0.saturating_sub(since.0).max(0),
+            lag_us,
             trouble: self.troubles.now(),
             parked: parked.collect(),
         }
@@ -302,6 +303,8 @@ pub(crate) struct Desk {
     next_consumer: AtomicU64,
     /// What a node had kept while it was alone, before it became a cluster's first member.
     of_alone: Folded,
+    /// Held by who looks how far they are behind: whose turn it is.
+    looking: Arc<tokio::sync::Mutex<usize>>,
 }
 
 struct Subscriptions {
@@ -343,7 +346,8 @@ impl Desk {
         // numbers of two runs of the node must not meet
         let first_consumer = crate::random::nonzero_u64() >> 16;
         let (feed, next_consumer) = (Arc::clone(feed), AtomicU64::new(first_consumer));
-        Arc::new(Self { feed, all: Mutex::new(all), first_consumer, next_consumer, of_alone })
+        let (all, looking) = (Mutex::new(all), Arc::default());
+        Arc::new(Self { feed, all, first_consumer, next_consumer, of_alone, looking })
     }
 
     /// Of a cluster's store: who closes the logs that other nodes lead.
@@ -468,17 +472,43 @@ impl Desk {
     }
 
     /// One subscription.
-    pub(crate) fn status(&self, name: &str) -> Result<NamedStatus, NodeError> {
-        let store = self.feed.store();
-        Ok(self.named(name)?.status(store.closed().newest(), || status::oldest(store)))
+    pub(crate) async fn status(&self, name: &str) -> Result<NamedStatus, NodeError> {
+        let mut told = self.told(vec![self.named(name)?]).await;
+        told.pop().ok_or_else(|| unknown(name))
+    }
+
+    /// Everything up to here is acknowledged, parked, or not asked for.
+    pub(crate) fn position(&self, name: &str) -> Result<Position, NodeError> {
+        Ok(self.named(name)?.state.lock().done())
     }
 
     /// All of them, by name.
-    pub(crate) fn list(&self) -> Vec<NamedStatus> {
+    pub(crate) async fn list(&self) -> Vec<NamedStatus> {
+        let all = self.all.lock().named.values().cloned().collect();
+        self.told(all).await
+    }
+
+    async fn told(&self, all: Vec<Arc<Named>>) -> Vec<NamedStatus> {
         let store = self.feed.store();
-        let (newest, oldest) = (store.closed().newest(), LazyCell::new(|| status::oldest(store)));
-        let all: Vec<Arc<Named>> = self.all.lock().named.values().cloned().collect();
-        all.iter().map(|named| named.status(newest, || *oldest)).collect()
+        let newest = store.closed().newest();
+        self.look(&all, newest).await;
+        let (now, oldest) = (clock::now(), LazyCell::new(|| status::oldest(store)));
+        let lag_us = |named: &Named| lag::lag_us(named, &self.feed, newest, now, || *oldest);
+        all.iter().map(|named| named.status(lag_us(named))).collect()
+    }
+
+    /// Looks how far they are behind; files that do not answer soon are read on, and not waited for.
+    async fn look(&self, all: &[Arc<Named>], newest: Micros) {
+        let looking = async {
+            let mut turn = Arc::clone(&self.looking).lock_owned().await;
+            let (feed, all, mark) = (Arc::clone(&self.feed), all.to_vec(), self.feed.alive().mark());
+            let looking = tokio::spawn(async move {
+                let _mark = mark;
+                lag::look(&feed, &all, newest, &mut turn).await;
+            });
+            let _ = looking.await;
+        };
+        let _ = timeout(LOOK_WITHIN, looking).await;
     }
 
     /// A consumer comes.

@@ -24,12 +24,12 @@ use strandline_consensus::BoxFuture;
 use strandline_engine::read::{Filter, GlobalRead, ReadError};
 use strandline_engine::store::Store;
 use strandline_engine::subscribe::{Found, Ring, RingLimits};
-use strandline_event::{Position, StampedBatch};
+use strandline_event::{Micros, Position, StampedBatch};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 /// Rows of a page.
-const LIVE_ROWS: usize = 4096;
+pub(super) const LIVE_ROWS: usize = 4096;
 const HISTORY_ROWS: usize = 1024;
 /// What the ring holds.
 const RING: RingLimits = RingLimits { pages_max: 256, bytes_max: 16 << 20 };
@@ -46,6 +46,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 const FAR_BACK_US: i64 = 10_000_000;
 /// Pause before it asks them again, doubled up to [`LOOK_AGAIN`] while nothing comes of it.
 const HELD_BACK_PAUSE: Duration = Duration::from_millis(20);
+/// How often they are asked for one look at what there is.
+const CLOSE_TIMES: usize = 4;
 
 /// Who closes the logs of a cluster's store that other nodes lead.
 pub(crate) trait Closes: Send + Sync {
@@ -182,6 +184,40 @@ impl Feed {
         self.closes.get().is_some_and(|closes| closes.is_held_back())
     }
 
+    /// Errors: a log of what is asked for cannot be read here at all.
+    pub(super) fn check_open(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        self.closes.get().map_or(Ok(()), |closes| closes.check_open(stream_type))
+    }
+
+    /// Leaders of quiet logs are asked how far these are closed, where it is a cluster's store.
+    pub(super) async fn close_up(&self) {
+        if let Some(closes) = self.closes.get().filter(|_| !self.is_closing()) {
+            let _ = timeout(CLOSE_WITHIN, closes.close_up()).await;
+        }
+    }
+
+    /// The same, a few times where a log stays below this moment: its leader may not have heard of the newest event.
+    pub(super) async fn close_through(&self, moment: Micros) {
+        for _ in 0..CLOSE_TIMES {
+            if self.store.closed().close() >= moment {
+                return;
+            }
+            self.close_up().await;
+            if !self.is_held_back() {
+                return;
+            }
+            sleep(HELD_BACK_PAUSE).await;
+        }
+    }
+
+    /// A page of what comes behind a place, for who only wants to know what is there.
+    pub(super) async fn look(&self, after: Position, limit: usize, filter: Filter) -> Result<FollowPage, NodeError> {
+        let _turn = self.following.catching_up.acquire().await.map_err(|_| NodeError::Draining)?;
+        let read = GlobalRead { after, limit, filter };
+        let page = self.readers.wait(ReadFeed { store: Arc::clone(&self.store), read }).await??;
+        Ok(page)
+    }
+
     pub(super) fn store(&self) -> &Arc<Store> {
         &self.store
     }
@@ -303,9 +339,7 @@ impl Feed {
                 let _ = timeout(LOOK_AGAIN, self.bell.rung.notified()).await;
                 continue;
             }
-            if let Some(closes) = self.closes.get().filter(|_| !self.is_closing()) {
-                let _ = timeout(CLOSE_WITHIN, closes.close_up()).await;
-            }
+            self.close_up().await;
             if is_far_back {
                 is_far_back = self.is_far_back();
                 self.begin_behind_history();
@@ -390,7 +424,7 @@ impl ReadRequest for ReadFeed {
 impl Reader {
     /// Errors: a log of what is asked for cannot be read here at all.
     pub(super) fn check_open(&self) -> Result<(), NodeError> {
-        self.feed.closes.get().map_or(Ok(()), |closes| closes.check_open(self.filter.stream_type.as_deref()))
+        self.feed.check_open(self.filter.stream_type.as_deref())
     }
 
     /// The rows behind a place. Of the live end they are unfiltered, of history filtered already.

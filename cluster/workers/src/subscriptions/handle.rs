@@ -65,10 +65,20 @@ impl StoreHandle {
     ///
     /// # Errors
     /// There is none of this name.
-    pub fn subscription(&self, name: &str) -> Result<NamedStatus, NodeError> {
+    pub async fn subscription(&self, name: &str) -> Result<NamedStatus, NodeError> {
         self.check_unlimited()?;
         self.keeps_now()?;
-        self.parts.subscriptions.status(name)
+        self.parts.subscriptions.status(name).await
+    }
+
+    /// Everything up to here of one subscription is acknowledged, parked, or not asked for.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn subscription_position(&self, name: &str) -> Result<Position, NodeError> {
+        self.check_unlimited()?;
+        self.keeps_now()?;
+        self.parts.subscriptions.position(name)
     }
 
     /// Looks up which events are parked, of the oldest [`PARKED_NAMED_MAX`](super::limits::PARKED_NAMED_MAX). One that retention removed stays a
@@ -95,12 +105,12 @@ impl StoreHandle {
     ///
     /// # Errors
     /// Another node of the cluster keeps them.
-    pub fn subscriptions(&self) -> Result<Vec<NamedStatus>, NodeError> {
+    pub async fn subscriptions(&self) -> Result<Vec<NamedStatus>, NodeError> {
         if self.is_limited() {
             return Ok(Vec::new());
         }
         self.keeps_now()?;
-        Ok(self.parts.subscriptions.list())
+        Ok(self.parts.subscriptions.list().await)
     }
 
     /// Errors: another node of the cluster keeps them.

@@ -24,6 +24,7 @@ mod file;
 mod follower;
 mod handle;
 mod keeper;
+mod lag;
 mod ledger;
 mod notices;
 mod page;

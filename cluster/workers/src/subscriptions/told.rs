@@ -26,8 +26,8 @@ pub struct NamedStatus {
     pub position: Position,
     /// Consumers, and events by state.
     pub counts: Counts,
-    /// How much older the position is than the newest event of the store, microseconds; 0: it is at the end.
-    /// One that has passed no event is right before the oldest.
+    /// For how long the first event has been there that is asked for and is neither acknowledged nor parked, microseconds; 0: there is none, up to the newest
+    /// event of the store. What nobody has looked at yet counts as asked for.
     pub lag_us: i64,
     /// Why its events cannot be read, while they cannot.
     pub trouble: Option<Trouble>,

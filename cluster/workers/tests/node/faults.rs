@@ -93,7 +93,7 @@ fn what_a_subscription_could_not_keep_is_answered_with_yes_only_when_it_is_kept(
         std::os::unix::fs::symlink(dir, &folder).unwrap();
         std::fs::rename(&folder, &path).unwrap();
         let (last, number) = (given[2], Some(consumer.number()));
-        let settings = store.subscription("s").unwrap().settings;
+        let settings = store.subscription("s").await.unwrap().settings;
         let create = || store.create_subscription("t", SubscriptionWish { settings: settings.clone(), after: None });
         for _ in 0..2 {
             let refused = store.ack("s", last, number, false).await.err().unwrap();
@@ -109,10 +109,10 @@ fn what_a_subscription_could_not_keep_is_answered_with_yes_only_when_it_is_kept(
         let node = start(dir, "").await;
         let store = node.store("calls").unwrap();
         let kept: Vec<_> =
-            store.subscriptions().unwrap().into_iter().map(|of| (of.name, of.position >= last)).collect();
+            store.subscriptions().await.unwrap().into_iter().map(|of| (of.name, of.position >= last)).collect();
         assert_eq!(kept, [("s".to_owned(), true), ("t".to_owned(), true)]);
         store.delete_subscription("s").await.unwrap();
-        assert_eq!(store.subscription("s").err().map(|gone| gone.kind()), Some(ErrorKind::NotFound));
+        assert_eq!(store.subscription("s").await.err().map(|gone| gone.kind()), Some(ErrorKind::NotFound));
         drop(store);
         stop(node).await;
     })

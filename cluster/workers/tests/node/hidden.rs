@@ -15,7 +15,7 @@ fn what_waits_for_a_connection_is_given_as_it_may_be_shown_when_it_is_taken() {
         let store = node.store("calls").unwrap();
         append(&node, &store, "c", 3).await.unwrap();
         let mut consumer = consumer_of_all(&store, "s", Mode::Async).await;
-        while store.subscription("s").unwrap().counts.in_flight < 3 {
+        while store.subscription("s").await.unwrap().counts.in_flight < 3 {
             tokio::task::yield_now().await;
         }
         let event_id = store.read_stream(whole("c")).await.unwrap().rows().nth(1).unwrap().event_id;

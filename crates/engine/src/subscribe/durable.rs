@@ -19,7 +19,7 @@ use super::cursor::Cursor;
 use super::record::Change;
 use crate::read::Filter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use strandline_event::{Micros, Position};
+use strandline_event::{EventRef, Micros, Position};
 
 /// Events behind `done` that are remembered at most; reading on waits for the oldest.
 pub const WINDOW: usize = 4096;
@@ -198,6 +198,25 @@ impl Durable {
     #[must_use]
     pub const fn cursor(&self) -> Cursor {
         self.cursor
+    }
+
+    /// The oldest event that was read and is not over: somebody holds it, or it waits to be given.
+    #[must_use]
+    pub fn first_open(&self) -> Option<Position> {
+        self.open.iter().find(|(_, entry)| entry.state != State::Over).map(|(position, _)| *position)
+    }
+
+    /// Everything up to here was read: what is asked for of it is over, or [open](Self::first_open).
+    #[must_use]
+    pub fn read_through(&self) -> Position {
+        // the cursor may have gone back to what waits
+        self.cursor.through().max(self.seen)
+    }
+
+    /// Whether an event that was not read yet will be given to somebody.
+    #[must_use]
+    pub fn wants(&self, event: &EventRef<'_>) -> bool {
+        self.settings.filter.matches(event) && !self.parked.contains_key(&event.position())
     }
 
     /// Parked events.

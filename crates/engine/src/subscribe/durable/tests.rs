@@ -291,6 +291,30 @@ fn an_event_that_fails_is_given_again_in_its_turn_and_then_parked_and_replayed()
 }
 
 #[test]
+fn what_is_open_is_what_was_read_and_is_neither_acknowledged_nor_parked() {
+    let mut world = World::new(5);
+    world.events = vec![1, 2, 3];
+    let consumer = world.join();
+    assert_eq!((world.durable.first_open(), world.durable.read_through()), (None, at(0)));
+    world.run();
+    let through = world.durable.read_through();
+    assert!(through >= at(3), "{through}");
+    assert_eq!(world.durable.first_open(), Some(at(1)));
+    assert!(world.durable.park(at(1), "later", world.now));
+    assert_eq!(world.durable.first_open(), Some(at(2)), "it is parked");
+    assert_eq!(world.durable.ack(at(3), Some(consumer), true, world.now), 1);
+    assert_eq!(world.durable.first_open(), Some(at(2)), "out of turn");
+    assert!(world.durable.retry(at(2), "again", world.now));
+    world.now = world.now.plus_us(SECOND);
+    world.durable.go_back(world.now);
+    assert!(world.durable.cursor().through() < at(2) && world.durable.read_through() >= at(3), "it was read before");
+    assert_eq!(world.durable.first_open(), Some(at(2)), "it waits");
+    world.run();
+    assert_eq!(world.durable.ack(at(2), Some(consumer), false, world.now), 1);
+    assert_eq!(world.durable.first_open(), None);
+}
+
+#[test]
 fn an_acknowledgement_without_a_name_is_the_only_consumers_and_else_of_one_event() {
     let mut world = World::new(5);
     world.join();
