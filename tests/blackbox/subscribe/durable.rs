@@ -364,8 +364,19 @@ fn the_program_refuses_other_filters_than_those_that_are_kept() {
     assert_eq!(http.get("subscriptions/s").expect(200)["position"], before, "nothing was acknowledged");
     let same = with(&["--stream-type", "Call"]);
     assert_eq!((same.code, same.stdout.lines().count()), (0, 10), "{same:?}");
+    assert!(!same.stderr.contains("filter"), "{same:?}");
     let unsaid = with(&[]);
     assert_eq!((unsaid.code, unsaid.stdout.as_str()), (0, ""), "{unsaid:?}");
+    assert!(unsaid.stderr.contains("its own filter takes: {\"stream_type\":\"Call\"}"), "{unsaid:?}");
+    assert!(!unsaid.stderr.contains("--after"), "{unsaid:?}");
+    let placed = with(&["--stream-type", "Call", "--after", "end"]);
+    assert!(placed.code == 0 && placed.stderr.contains("whatever --after says"), "{placed:?}");
+    let mistyped = ["subscribe", "--durable", "t", "--stream-type", "Nope", "--idle", "0"];
+    for told in ["no stream type `Nope` is known yet", "nobody has registered a stream type 'Nope'"] {
+        let waits = server.client(&mistyped);
+        assert!(waits.code == 0 && waits.stderr.contains(told), "{waits:?}");
+        assert_eq!(waits.stderr.matches("Nope").count(), 1, "it is said once: {waits:?}");
+    }
     server.stop();
 }
 

@@ -18,7 +18,7 @@ const ACK_EVERY: usize = 100;
 
 pub(crate) fn run(options: &Subscribe) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
-    let following = Following {
+    let mut following = Following {
         options,
         client,
         last: options.after.clone(),
@@ -65,21 +65,32 @@ struct Message {
 
 impl Following<'_> {
     /// Makes the named subscription; one that is there stays as it is, and must ask for the same where the command says what.
-    fn make(&self, name: &str) -> Result<(), Failure> {
+    fn make(&mut self, name: &str) -> Result<(), Failure> {
         let path = self.client.store_path(&["subscriptions", name])?;
         let there = self.client.send(&Request { path: path.clone(), ..Request::default() })?;
         let filters = self.filters().into_iter().map(|(key, value)| (key.to_owned(), json!(value)));
         let filters = Value::Object(filters.collect());
         if there.status != 404 {
             let there = there.ok()?.json();
-            let is_same = self.filters().is_empty() || filters == there["filter"];
-            return if is_same { Ok(()) } else { Err(other_filter(name, &there["filter"])) };
+            let says_any = !self.filters().is_empty();
+            if says_any && filters != there["filter"] {
+                return Err(other_filter(name, &there["filter"]));
+            }
+            let notes = kept_notes(name, &there["filter"], says_any, self.options.after.is_some());
+            notes.iter().for_each(|note| out::note(note));
+            return Ok(());
         }
         let wish = json!({ "filter": filters, "after": self.options.after });
         let body = wish.to_string();
         let request =
             Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
-        self.client.send(&request)?.ok().map(drop)
+        let made = self.client.send(&request)?.ok()?.json();
+        for warning in made["warnings"].as_array().into_iter().flatten() {
+            out::note(&format!("strandline: {}", out::escaped(warning.as_str().unwrap_or_default())));
+            // the same need not be said of what is asked for
+            self.is_type_told = true;
+        }
+        Ok(())
     }
 
     fn filters(&self) -> Vec<(&'static str, &str)> {
@@ -262,6 +273,22 @@ impl Following<'_> {
         }
         Ok(())
     }
+}
+
+/// What of a subscription that is there already is not as the command may have meant it.
+fn kept_notes(name: &str, kept: &Value, says_filters: bool, says_after: bool) -> Vec<String> {
+    let (name, filter) = (out::escaped(name), kept.to_string());
+    let has_filter = kept.as_object().is_some_and(|kept| !kept.is_empty());
+    let of_filter = (has_filter && !says_filters).then(|| {
+        let filter = out::escaped(&filter);
+        format!(
+            "strandline: the subscription '{name}' is there already, and gives only what its own filter takes: {filter}"
+        )
+    });
+    let of_place = says_after.then(|| {
+        format!("strandline: the subscription '{name}' is there already: it goes on from where it stands, whatever --after says")
+    });
+    of_filter.into_iter().chain(of_place).collect()
 }
 
 fn other_filter(name: &str, kept: &Value) -> Failure {
