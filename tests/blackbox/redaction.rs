@@ -315,6 +315,26 @@ fn what_is_redacted_is_shown_by_no_version_of_the_past() {
 }
 
 #[test]
+fn the_program_finds_an_event_by_its_place_under_the_names_of_the_store() {
+    let store = Store::new(&[&keys()[..], &["envelope.event_id_key = 'id'", "envelope.seq_key = 'version'"]].concat());
+    let server = store.start();
+    for n in 1..=3 {
+        append(&server, "a", &format!("c{n}"), &json!({ "number": n }));
+    }
+    let place = ["redact", "--stream-type", "Call", "--stream-id", "a", "--seq", "2"];
+    for told in [false, true] {
+        let done = server.client(&[&place[..], &["--reason", "asked for", "--format", "json"]].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+        let answer: Value = serde_json::from_str(&done.stdout).unwrap();
+        let row = &answer["redacted"][0];
+        assert_eq!((&row["reason"], &answer["already"]), (&json!("asked for"), &json!(told)), "{answer}");
+    }
+    let shown: Vec<Value> = server.http().stream("Call", "a").into_iter().map(|row| row["data"].clone()).collect();
+    assert_eq!(shown, [json!({ "number": 1 }), marker(), json!({ "number": 3 })]);
+    server.stop();
+}
+
+#[test]
 fn what_cannot_be_redacted_says_why() {
     let store = Store::new(&[]);
     let server = store.start();

@@ -47,8 +47,17 @@ pub(crate) struct RetentionRestore {
 #[derive(Args, Debug)]
 pub(crate) struct Redact {
     /// The event whose payload and metadata are taken away
-    #[arg(long, value_name = "UUID")]
-    pub(crate) event_id: String,
+    #[arg(long, value_name = "UUID", required_unless_present = "seq", conflicts_with_all = ["stream_type", "stream_id", "seq"])]
+    pub(crate) event_id: Option<String>,
+    /// The same by its place: the type of its stream
+    #[arg(long, requires = "stream_id")]
+    pub(crate) stream_type: Option<String>,
+    /// By its place: its stream
+    #[arg(long, requires = "seq")]
+    pub(crate) stream_id: Option<String>,
+    /// By its place: which event of the stream
+    #[arg(long, requires = "stream_type", value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
+    pub(crate) seq: Option<u64>,
     /// Why; it is kept with the redaction for ever
     #[arg(long)]
     pub(crate) reason: Option<String>,

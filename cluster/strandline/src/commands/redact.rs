@@ -2,16 +2,19 @@
 
 use crate::cli::{CheckFormat, Redact};
 use crate::client::{Client, Request};
+use crate::commands::names::field_names;
 use crate::exit::Failure;
 use crate::out;
 use serde_json::{Value, json};
+use strandline_event::Field;
 
 /// What is shown of a redaction.
 const COLUMNS: &[&str] = &["event_id", "stream_type", "stream_id", "seq", "at", "who", "reason"];
 
 pub(crate) fn run(options: &Redact) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
-    let (path, body) = (client.admin_path(&["redact"])?, wish(options).to_string());
+    let wish = wish(&event_id(&client, options)?, options.reason.as_deref());
+    let (path, body) = (client.admin_path(&["redact"])?, wish.to_string());
     let request = Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
     let answer = client.send(&request)?.ok()?.json();
     let rows = answer["redacted"].as_array().cloned().unwrap_or_default();
@@ -23,9 +26,25 @@ pub(crate) fn run(options: &Redact) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wish(options: &Redact) -> Value {
-    let mut wish = json!({ "event_id": options.event_id });
-    if let Some(reason) = &options.reason {
+/// The event that is meant: its id, or what stands at its place.
+fn event_id(client: &Client, options: &Redact) -> Result<String, Failure> {
+    let (Some(stream_type), Some(stream_id), Some(seq)) = (&options.stream_type, &options.stream_id, options.seq)
+    else {
+        return Ok(options.event_id.clone().unwrap_or_default());
+    };
+    let names = field_names(client)?;
+    let path = client.store_path(&["streams", stream_type, stream_id])?;
+    let page = client.get(&format!("{path}?from_seq={seq}&to_seq={seq}"))?.json();
+    let id = page["events"][0][names.get(Field::EventId)].as_str();
+    id.map(str::to_owned).ok_or_else(|| {
+        let stream_id = out::escaped(stream_id);
+        Failure::No(format!("stream '{stream_id}' has no event {seq}: it was never stored, or retention removed it"))
+    })
+}
+
+fn wish(event_id: &str, reason: Option<&str>) -> Value {
+    let mut wish = json!({ "event_id": event_id });
+    if let Some(reason) = reason {
         wish["reason"] = json!(reason);
     }
     wish
