@@ -8,9 +8,20 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Node
-from losing import Losing, lose, served
+from losing import Losing, lose, say, served
 
-from strandline import AsyncClient, AsyncStore, Client, Interrupted, NewEvent, OutcomeUnknown, Store, aio, client
+from strandline import (
+    AsyncClient,
+    AsyncStore,
+    Client,
+    Interrupted,
+    NewEvent,
+    OutcomeUnknown,
+    Store,
+    StrandlineWarning,
+    aio,
+    client,
+)
 
 
 class AsyncLosing(httpx.AsyncBaseTransport):
@@ -94,7 +105,19 @@ async def broken(url: str) -> None:
             [event async for event in AsyncClient(url, http=http).store("plain").scan()]
 
 
-@pytest.mark.parametrize("what", [everything, operators, in_doubt, broken])
+async def warned(url: str) -> None:
+    store = {"name": "plain", "config": {}, "set": [], "not_active_yet": [], "warnings": []}
+    verdict = {"from_seq": 0, "to_seq": 0, "contiguous": True, "missing": [], "retired": []}
+    page = {"events": [], "last_seq": 0, "next_seq": None, "verdict": verdict, "warnings": ["said by the test"]}
+    inner = Losing("GET", say(200, store), say(200, page))
+    async with httpx.AsyncClient(transport=AsyncLosing(inner)) as http:
+        read = AsyncClient(url, http=http).store("plain").read("Async", "w")
+        with pytest.warns(StrandlineWarning, match="said by the test") as told:
+            assert [event async for event in read] == []
+        assert read.warnings == ("said by the test",) and told[0].filename == __file__
+
+
+@pytest.mark.parametrize("what", [everything, operators, in_doubt, broken, warned])
 def test_the_asynchronous_client(node: Node, what: Callable[[str], Any]) -> None:
     asyncio.run(what(node.url))
 

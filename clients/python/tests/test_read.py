@@ -24,6 +24,7 @@ from strandline import (
     NotFound,
     SeqRange,
     Store,
+    StrandlineWarning,
 )
 from strandline.operators import Job, Plan
 
@@ -124,6 +125,41 @@ def test_a_row_that_is_lost_on_the_way_is_found(node: Node, through: Through, st
     assert found.value.verdict.missing == (SeqRange(3, 3),)
     assert reading(hole, allow_holes=True) == [1, 2, 4, 5]
     assert page["verdict"]["contiguous"]
+
+
+def test_what_a_node_says_besides_is_a_warning_at_the_line_that_reads(
+    node: Node, through: Through, store: Store
+) -> None:
+    fill(store, "told", 3)
+    with httpx.Client() as http:
+        page, config = (http.get(f"{node.url}/v1/stores/plain{route}").json() for route in ("/streams/Read/told", ""))
+    said = ["tiers were left out", "a copy differs"]
+
+    def reading(*fates: Any) -> Store:
+        client, _ = through("GET", say(200, config), *fates)
+        return client.store("plain")
+
+    def warned(request: httpx.Request, serve: Callable[[], httpx.Response]) -> httpx.Response:
+        answer = serve()
+        answer.headers["x-strandline-warning"] = "; ".join(said)
+        return answer
+
+    read = reading(say(200, {**page, "warnings": [*said, said[0]]})).read("Read", "told")
+    assert read.warnings == ()
+    with pytest.warns(StrandlineWarning) as told:
+        assert [event.seq for event in read] == [1, 2, 3]
+    assert read.warnings == tuple(said), "each once"
+    assert [(str(one.message), one.filename) for one in told] == [(one, __file__) for one in said]
+
+    read = reading(warned, warned).read("Read", "told", page_size=2)
+    with pytest.warns(StrandlineWarning, match="left out; a copy") as told:
+        assert read.to_arrow().num_rows == 3
+    assert (read.warnings, len(told), told[0].filename) == (("; ".join(said),), 1, __file__)
+
+    row = page["events"][0]
+    by_id = reading(say(200, {"event": row, "warnings": said[1:]}))
+    with pytest.warns(StrandlineWarning, match="a copy differs"):
+        assert by_id.event(row["event_id"]).seq == 1
 
 
 def test_the_global_order_goes_on_at_a_position(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
@@ -14,6 +14,7 @@ from ._frames import table_of
 from ._steps import ARROW, JSON, Answer, Operation, Repeat, Request, ask, get, path, query
 from ._store import StoreState
 from ._verdict import Check
+from ._warn import warn
 from .errors import Interrupted, UnexpectedAnswer
 from .models import Event, Head, Order, Page, Verdict
 
@@ -74,7 +75,7 @@ def _some(limit: int | None) -> int | None:
 class StreamPlan:
     """A reading of one stream, page by page or table by table."""
 
-    def __init__(self, state: StoreState, wish: StreamWish) -> None:
+    def __init__(self, state: StoreState, wish: StreamWish, *, is_quiet: bool = False) -> None:
         """Nothing is read yet."""
         _given.whole(from_seq=wish.from_seq, to_seq=wish.to_seq, page_size=wish.page_size)
         _given.as_of(wish.as_of)
@@ -83,11 +84,17 @@ class StreamPlan:
         self._as_of = _moment("as_of", wish.as_of) if isinstance(wish.as_of, datetime) else wish.as_of
         self._done = False
         self._check = Check(f"{wish.place[0]}/{wish.place[1]}", wish.order, wish.allow_holes)
+        self._is_quiet, self._warnings = is_quiet, list[str]()
 
     @property
     def verdict(self) -> Verdict | None:
         """Of what was read so far."""
         return self._check.verdict
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the node said besides, of what was read so far."""
+        return tuple(self._warnings)
 
     def page(self) -> Operation[Page | None]:
         """The next page; None: there is none."""
@@ -98,6 +105,7 @@ class StreamPlan:
         page = Page.of(j.parse(answer.body), facts.names)
         self._check.page([event.seq for event in page.events], page.verdict, page.next_seq)
         self._go_on(len(page.events), page.next_seq)
+        self._hear(page.warnings)
         return page
 
     def table(self) -> Operation[pa.Table | None]:
@@ -112,7 +120,16 @@ class StreamPlan:
         verdict = yield from self._proof(seqs, _number(answer.headers, "x-strandline-last-seq") or 0, next_seq)
         self._check.page(seqs, verdict, next_seq)
         self._go_on(len(seqs), next_seq)
+        said = answer.headers.get("x-strandline-warning")
+        self._hear([] if said is None else [said])
         return table
+
+    def _hear(self, said: Iterable[str]) -> None:
+        """Each page may say the same; it is heard once."""
+        news = [one for one in dict.fromkeys(said) if one not in self._warnings]
+        self._warnings += news
+        if not self._is_quiet:
+            warn(news)
 
     def _ask(self, accept: str, page_size: int) -> Operation[Answer]:
         facts, wish = (yield from self._state.facts()), self._wish
@@ -141,7 +158,7 @@ class StreamPlan:
         if len(seqs) == high - low + 1 and {seqs[0], seqs[-1]} == {low, high}:
             return Verdict(low, high, True, (), ())
         again = StreamWish(self._wish.place, low, high, None, "asc", self._wish.as_of, True, None)
-        plan, found = StreamPlan(self._state, again), list[int]()
+        plan, found = StreamPlan(self._state, again, is_quiet=True), list[int]()
         while (page := (yield from plan.page())) is not None:
             found += (event.seq for event in page.events)
         if plan.verdict is None or found != sorted(seqs):
@@ -228,4 +245,6 @@ def event(state: StoreState, event_id: UUID | str) -> Operation[Event]:
     """One event by its id."""
     facts = yield from state.facts()
     row = yield from get("v1", "stores", facts.name, "events", str(event_id), patience=state.patience)
-    return Event.of(j.child(row, "event"), facts.names)
+    found = Event.of(j.child(row, "event"), facts.names)
+    warn(j.texts(row, "warnings") if "warnings" in row else [])
+    return found

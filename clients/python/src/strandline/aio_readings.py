@@ -61,6 +61,11 @@ class AsyncStreamRead(_Tables):
         """What was proved of what was read so far."""
         return self._plan.verdict
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the node said besides, of what was read so far; each was a `StrandlineWarning` too."""
+        return self._plan.warnings
+
     async def __aiter__(self) -> AsyncIterator[Event]:
         async for page in self.pages():
             for event in page.events:

@@ -24,6 +24,10 @@ class StrandlineError(Exception):
         super().__init__(f"{sentence}\nNext: {self.next}" if self.next else sentence)
 
 
+class StrandlineWarning(UserWarning):
+    """An answer holds, and the node says something besides that who reads it should know."""
+
+
 class Refused(StrandlineError):
     """The node said no: `code`, `status` and the facts in `details`."""
 

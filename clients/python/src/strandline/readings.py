@@ -61,6 +61,11 @@ class StreamRead(_Tables):
         """What was proved of what was read so far."""
         return self._plan.verdict
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the node said besides, of what was read so far; each was a `StrandlineWarning` too."""
+        return self._plan.warnings
+
     def __iter__(self) -> Iterator[Event]:
         for page in self.pages():
             yield from page.events
