@@ -8,6 +8,7 @@ use super::keeper::Keeper;
 use super::lag;
 use super::ledger::Ledger;
 use super::page::Encode;
+use super::places::Places;
 use super::told::{NamedStatus, ParkedEvent, SubscriptionWish};
 use super::trouble::{Troubles, Unread};
 use crate::clock;
@@ -77,6 +78,7 @@ pub(super) struct Named {
     pub(super) troubles: Troubles,
     /// What is known of what comes behind its cursor.
     pub(super) ahead: lag::Looked,
+    places: Arc<Places>,
     keeper: Keeper,
 }
 
@@ -98,6 +100,7 @@ impl Named {
             moved: AtomicBool::new(false),
             troubles: Troubles::default(),
             ahead: lag::Looked::default(),
+            places: Arc::default(),
             keeper: keeper.clone(),
         })
     }
@@ -480,6 +483,11 @@ impl Desk {
     /// Everything up to here is acknowledged, parked, or not asked for.
     pub(crate) fn position(&self, name: &str) -> Result<Position, NodeError> {
         Ok(self.named(name)?.state.lock().done())
+    }
+
+    /// What is known of the places of its parked events.
+    pub(super) fn places(&self, name: &str) -> Result<Arc<Places>, NodeError> {
+        Ok(Arc::clone(&self.named(name)?.places))
     }
 
     /// All of them, by name.

@@ -81,10 +81,15 @@ impl StoreHandle {
         self.parts.subscriptions.position(name)
     }
 
-    /// Looks up which events are parked, of the oldest [`PARKED_NAMED_MAX`](super::limits::PARKED_NAMED_MAX). One that retention removed stays a
+    /// Looks up which events are parked, of the oldest [`PARKED_NAMED_MAX`](super::limits::PARKED_NAMED_MAX), each once. One that retention removed stays a
     /// position; of one that cannot be read now it is told why.
     pub async fn name_parked(&self, status: &mut NamedStatus) {
-        for parked in status.parked.iter_mut().take(super::limits::PARKED_NAMED_MAX) {
+        // of one that is not here any more nothing is known
+        let places = self.parts.subscriptions.places(&status.name).unwrap_or_default();
+        let retirements = self.engine().retirements();
+        places.fill(retirements, &mut status.parked);
+        let oldest = status.parked.iter_mut().take(super::limits::PARKED_NAMED_MAX);
+        for parked in oldest.filter(|parked| parked.event.is_none()) {
             let found = match self.event_by_id(parked.position.event_id).await {
                 Ok(Some(found)) => found,
                 Ok(None) => continue,
@@ -96,7 +101,9 @@ impl StoreHandle {
             let event = found.event();
             if event.position() == parked.position {
                 let (stream_type, stream_id) = (event.stream_type.to_owned(), event.stream_id.to_owned());
-                parked.event = Some(EventPlace { stream_type, stream_id, seq: event.seq });
+                let place = EventPlace { stream_type, stream_id, seq: event.seq };
+                places.learn(retirements, parked.position, &place);
+                parked.event = Some(place);
             }
         }
     }

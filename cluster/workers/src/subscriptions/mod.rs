@@ -28,6 +28,7 @@ mod lag;
 mod ledger;
 mod notices;
 mod page;
+mod places;
 mod shelf;
 mod told;
 mod trouble;
