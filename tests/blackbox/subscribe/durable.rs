@@ -324,9 +324,9 @@ fn what_a_subscription_does_not_ask_for_makes_it_not_late() {
         nothing_waits(&http, "nobody came, and there is nothing for anybody");
         other(&http);
         nothing_waits(&http, "nor is the newest event");
+        // the next node finds them in files
+        http.compact();
     }
-    http.compact();
-    nothing_waits(&http, "nor in files");
     append(&http, "a", 0..3);
     other(&http);
     something_waits(&http, "nobody was given it");
