@@ -16,7 +16,7 @@ use strandline_event::SharedBytes;
 /// Time of one question.
 const WITHIN: Duration = Duration::from_secs(3);
 
-/// Version of the bodies of ReadIndex.
+/// Version of the bodies of ReadIndex, and of an answer that is a number.
 const VERSION: u8 = 1;
 
 /// Groups about which something is asked or done at once.
@@ -90,6 +90,7 @@ impl Control {
         out.moment(index.closed);
         Ok(out.0)
     }
+
     /// The state of the meta group as its leader has it: what a node that follows may not have applied yet.
     ///
     /// # Errors
@@ -123,12 +124,36 @@ fn index_of(body: &[u8]) -> Result<ReadIndex, FieldError> {
     Ok(ReadIndex { number, closed })
 }
 
+/// An answer that is a number.
+pub(super) fn number_bytes(number: u64) -> Vec<u8> {
+    let mut out = Put::of(VERSION);
+    out.u64(number);
+    out.0
+}
+
+pub(super) fn number_of(body: &[u8]) -> Result<u64, FieldError> {
+    let mut take = Take(body);
+    take.version(VERSION)?;
+    let number = take.u64()?;
+    take.end()?;
+    Ok(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::FutureExt;
     use std::cell::Cell;
     use std::future::pending;
+
+    #[test]
+    fn a_number_is_read_back_and_nothing_shorter_longer_or_later() {
+        let bytes = number_bytes(1 << 40);
+        assert_eq!(number_of(&bytes), Ok(1 << 40));
+        assert!((0..bytes.len()).all(|end| number_of(&bytes[..end]).is_err()));
+        assert!(number_of(&[&bytes[..], &[0]].concat()).is_err());
+        assert!(number_of(&[&[2][..], &bytes[1..]].concat()).is_err());
+    }
 
     #[test]
     fn one_group_that_waits_keeps_no_other_one_waiting() {

@@ -4,7 +4,7 @@
 //! It refuses to know logs and tables: the store's part on each node says how.
 
 use super::Control;
-use super::ask::question;
+use super::ask::{number_bytes, number_of, question};
 use super::outcome::Proposed;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
@@ -136,9 +136,7 @@ impl Control {
     pub(super) async fn settle_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
         let (store, log, before) = settle_of(body).map_err(|error| error.to_string())?;
         let number = self.keeper_of(&store)?.settle(log, before).await?;
-        let mut out = Put::of(VERSION);
-        out.u64(number);
-        Ok(out.0)
+        Ok(number_bytes(number))
     }
 
     fn keeper_of(&self, store: &str) -> Result<Arc<dyn KeepsCommands>, String> {
@@ -202,14 +200,6 @@ fn granted_of(body: &[u8]) -> Result<Granted, FieldError> {
     Ok(Granted { word, taken })
 }
 
-fn number_of(body: &[u8]) -> Result<u64, FieldError> {
-    let mut take = Take(body);
-    take.version(VERSION)?;
-    let number = take.u64()?;
-    take.end()?;
-    Ok(number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,10 +233,6 @@ mod tests {
             assert_eq!(granted_of(&bytes), Ok(granted));
             only_whole(&bytes, granted_of);
         }
-        let mut number = Put::of(VERSION);
-        number.u64(11);
-        assert_eq!(number_of(&number.0), Ok(11));
-        only_whole(&number.0, number_of);
         let mut of_meta = Put::of(VERSION);
         put_group(&mut of_meta, &GroupId::Meta);
         assert!(log_of(&mut Take(&of_meta.0)).is_err());
