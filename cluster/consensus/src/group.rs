@@ -511,8 +511,14 @@ impl Group {
         if let Err(error) = stopped {
             tracing::warn!(group = %self.id, "the group did not stop in order: {error}");
         }
-        if let Err(error) = self.storage.mark(true).await {
-            tracing::warn!(group = %self.id, "the log was not closed in order: {error}");
+        let marked = self.storage.mark(true).await;
+        match (marked, self.health.ended()) {
+            (Ok(()), _) => {}
+            // what the storage says of its disk is only what came of that
+            (Err(_), Some(why)) => {
+                tracing::warn!(group = %self.id, "the log was not closed in order, it had ended before: {why}")
+            }
+            (Err(error), None) => tracing::warn!(group = %self.id, "the log was not closed in order: {error}"),
         }
     }
 }

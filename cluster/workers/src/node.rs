@@ -461,7 +461,8 @@ impl NodeHandle {
         }
         // what was committed until now could be seen; who follows is told to come again
         self.stores.iter().for_each(|parts| parts.feed.close());
-        if logs.is_empty() { Ok(()) } else { Err(Undrained { logs, waited }) }
+        let lost = self.node.shared.cluster.as_ref().and_then(Control::lost);
+        if logs.is_empty() { Ok(()) } else { Err(Undrained { logs, waited, lost }) }
     }
 
     /// Drains, lets the readers finish and ends all threads. `Err`: this many workers did not end.
