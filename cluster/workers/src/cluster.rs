@@ -98,6 +98,19 @@ pub enum ClusterError {
     /// What was kept of its state.
     #[error(transparent)]
     Kept(#[from] KeptError),
+    /// Another process runs over a copy of the folder, or has been killed a moment ago. Nothing was written.
+    #[error(
+        "another process that runs as node {own} over a copy of this data directory was heard {} s ago by node {by}: stop it, or wait if it has just \
+         been killed", .ago.as_secs()
+    )]
+    Runs {
+        /// This node.
+        own: NodeId,
+        /// Who has heard it.
+        by: NodeId,
+        /// How long ago.
+        ago: Duration,
+    },
     /// Another node's store.
     #[error("store `{store}`: {error}")]
     Mark {
@@ -251,6 +264,8 @@ impl ClusterNode {
         for group in self.control.groups().all() {
             group.stop().await;
         }
+        // whoever starts over the folder next is not taken for another one beside this
+        self.control.transport().leave();
         if let Some(data_dir) = &self.data_dir {
             data_dir.release();
         }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cluster/copies.rs"]
+mod copies;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +13,6 @@ use strandline_consensus::GroupId;
 use strandline_consensus::join::{Folder, StartFlags};
 use strandline_consensus::meta::{Addresses, Command, Erasable, Followers, NodeState, Roles};
 use strandline_deql::{StoreConfig, parse_file};
-use strandline_testkit::folders::copy_folder;
 use strandline_workers::cluster::{ClusterError, ClusterNode, ClusterOptions, start_cluster};
 use strandline_workers::{NodeOptions, whose_folder};
 use tokio::net::TcpListener;
@@ -346,85 +348,6 @@ async fn a_member_whose_log_of_the_meta_group_is_gone_does_not_come_back() {
         let error = place.start(name, Flags::default(), &stores).await.err().unwrap().to_string();
         assert!(error.contains("it is gone") && error.contains("must not vote"), "{name}: {error}");
     }
-}
-
-/// It is told what it lacks while it starts, and its folder keeps that.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leader_has_said_so() {
-    let place = Place::new();
-    let first = place.first().await;
-    let second = place.second(&first).await;
-    let joins = Flags { id: Some(3), join: Some(address(&first)), ..Flags::default() };
-    let third = place.start("three", joins, &[]).await.unwrap().unwrap();
-    until(|| voters(&first) == [1, 2, 3]).await;
-    let at = address_of(&first, 3).await;
-    let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
-    third.stop().await;
-    let (own, older) = (place.dir("three"), place.dir("older"));
-    copy_folder(&own, &older).unwrap();
-    let mut refused = None;
-    for _ in 0..20 {
-        let third = place.start("three", flags(), &[]).await.unwrap().unwrap();
-        for replicas in [5, 3] {
-            first.control.propose(&Command::SetReplication(replicas)).await.unwrap();
-        }
-        until(|| third.control.state() == first.control.state()).await;
-        third.stop().await;
-        copy_folder(&older, &own).unwrap();
-        match place.start("three", flags(), &[]).await {
-            Err(error) => {
-                refused = Some(error);
-                break;
-            }
-            // another one was elected in between, and knows nothing of it: once more
-            Ok(third) => third.unwrap().stop().await,
-        }
-    }
-    let refused = refused.expect("its leader has never known");
-    assert!(refused.is_configuration() && refused.to_string().contains("It must not vote"), "{refused}");
-    assert!(own.join("cluster/must-not-vote").exists());
-    // whoever leads by then, and if nobody does
-    second.stop().await;
-    first.stop().await;
-    let again = place.refused("three", flags(), &[]).await;
-    assert!(again.contains("It must not vote"), "{again}");
-}
-
-/// Nobody has to know what it lacks.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_copy_of_a_members_data_directory_does_not_start_where_another_member_has_heard_of_a_later_start() {
-    let place = Place::new();
-    let first = place.first().await;
-    let second = place.second(&first).await;
-    until(|| voters(&first) == [1, 2]).await;
-    let at = address_of(&first, 2).await;
-    let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
-    let (own, older) = (place.dir("two"), place.dir("older"));
-    until(|| own.join("cluster/life").exists()).await;
-    second.stop().await;
-    copy_folder(&own, &older).unwrap();
-    // as often as it is started over its own folder
-    for _ in 0..2 {
-        place.start("two", flags(), &[]).await.unwrap().unwrap().stop().await;
-    }
-    let newest = place.dir("newest");
-    copy_folder(&own, &newest).unwrap();
-    copy_folder(&older, &own).unwrap();
-    let refused = place.refused("two", flags(), &[]).await;
-    assert!(refused.contains("had heard 3 of it") && refused.contains("It must not vote"), "{refused}");
-    assert!(own.join("cluster/must-not-vote").exists());
-    // however often it is tried: the folder in whose place it was put is none
-    for _ in 0..2 {
-        assert_eq!(place.refused("two", flags(), &[]).await, refused);
-    }
-    copy_folder(&own, &older).unwrap();
-    copy_folder(&newest, &own).unwrap();
-    place.start("two", flags(), &[]).await.unwrap().unwrap().stop().await;
-    copy_folder(&older, &own).unwrap();
-    // also when nobody is there who knows
-    first.stop().await;
-    let again = place.refused("two", flags(), &[]).await;
-    assert!(again.contains("It must not vote"), "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

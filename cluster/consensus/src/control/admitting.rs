@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     fn asker(node: NodeId, instance: u128) -> Asker {
-        Asker { node, instance, cluster: 1 }
+        Asker { node, instance, cluster: 1, link: 0 }
     }
 
     #[tokio::test(start_paused = true)]

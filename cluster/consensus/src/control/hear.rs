@@ -36,6 +36,14 @@ impl Hear for Control {
         self.part_of(asker, group)
     }
 
+    fn came(&self, asker: Asker) {
+        self.lives.came(asker);
+    }
+
+    fn left(&self, asker: Asker) {
+        self.lives.left(asker);
+    }
+
     fn ask(&self, asker: Asker, ask: Ask) -> BoxFuture<'_, Result<Vec<u8>, String>> {
         Box::pin(async move {
             let is_ours = asker.cluster != 0 && asker.cluster == self.cluster();

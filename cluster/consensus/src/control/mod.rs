@@ -41,7 +41,7 @@ pub use health::{AWAY, LEADERLESS, Troubles};
 pub use helping::{Helps, taker};
 pub use joining::{JoinError, admit, ask_to_join, enter, prove_offer};
 pub use kept::{Keep, KeptError};
-pub use lives::{Life, older_copy, tell_lives};
+pub use lives::{Life, Running, Said, count_is_gone, heard_running, most_heard, older_copy, tell_lives};
 pub use looking::Looks;
 pub use machine::MetaMachine;
 pub use open::{LookedMeta, MetaParts, OpenMetaError, SEGMENT_BYTES, look_at_meta, open_meta};

@@ -16,7 +16,7 @@ use crate::stop::told;
 use crate::transport::{BoxFuture, GroupId, NodeId, Serve};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_tls::{CertificateDer, Certificates, node};
 use tokio::io::{AsyncRead, ReadHalf};
@@ -37,6 +37,8 @@ pub struct Asker {
     pub instance: u128,
     /// Its cluster; 0: it has none yet.
     pub cluster: u128,
+    /// The connection over which it asks, of all that were ever taken here; 0: it has not been let in yet.
+    pub link: u64,
 }
 
 /// Whoever knows the cluster: lets nodes in and answers what is no matter of a group.
@@ -56,6 +58,12 @@ pub trait Hear: Send + Sync + 'static {
     /// Why not; it may be heard later.
     fn takes_part(&self, asker: Asker, group: &GroupId) -> Result<(), String>;
 
+    /// A connection stands from now on.
+    fn came(&self, _asker: Asker) {}
+
+    /// It has ended, also where its end was never said. What came over it may be answered later.
+    fn left(&self, _asker: Asker) {}
+
     /// Answers.
     fn ask(&self, asker: Asker, ask: Ask) -> BoxFuture<'_, Result<Vec<u8>, String>>;
 }
@@ -71,6 +79,8 @@ pub struct Listener {
     strangers: Arc<Semaphore>,
     /// Of the connection that this one serves: whether it was said who is there.
     heard: Arc<AtomicBool>,
+    /// Connections that said so.
+    links: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Listener {
@@ -84,7 +94,8 @@ impl Listener {
     #[must_use]
     pub fn new(identity: Arc<Identity>, groups: Arc<dyn Serve>, cluster: Arc<dyn Hear>) -> Self {
         let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
-        Self { identity, groups, cluster, certificates: None, strangers, heard: Arc::default() }
+        let (heard, links) = (Arc::default(), Arc::default());
+        Self { identity, groups, cluster, certificates: None, strangers, heard, links }
     }
 
     /// Over TLS alone: who connects must show a certificate that speaks for the node that its Hello names.
@@ -164,6 +175,7 @@ impl Listener {
             Ok(stranger) => stranger,
             Err(refused) => return Some(refused),
         };
+        let stands = Stands::begin(&*self.cluster, asker);
         incoming.set_body_max(if stranger.is_some() { SMALL_BYTES_MAX } else { BODY_BYTES_MAX });
         let (places, room) =
             (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(REQUESTS_KIB_MAX as usize)));
@@ -183,6 +195,7 @@ impl Listener {
                 Ok(arrived) => arrived,
                 // what it has asked for is done and answered where it still listens
                 Err(error @ ReadError::Io(_)) => {
+                    drop(stands);
                     while requests.join_next().await.is_some() {}
                     return ended(&error);
                 }
@@ -247,7 +260,8 @@ impl Listener {
         };
         self.heard.store(true, Ordering::Relaxed);
         outbox.put(welcome.encode()).await.map_err(|_| None)?;
-        Ok(Asker { node: hello.node, instance: hello.instance, cluster: hello.cluster })
+        let link = self.links.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Asker { node: hello.node, instance: hello.instance, cluster: hello.cluster, link })
     }
 
     fn check(&self, hello: &Hello) -> Result<(), String> {
@@ -263,7 +277,8 @@ impl Listener {
             // it joins: what it may ask is decided by who answers
             return Ok(());
         }
-        self.cluster.admits(Asker { node: hello.node, instance: hello.instance, cluster: hello.cluster })
+        let (node, instance, cluster) = (hello.node, hello.instance, hello.cluster);
+        self.cluster.admits(Asker { node, instance, cluster, link: 0 })
     }
 
     /// The work of a request; `None`: it was answered at once.
@@ -315,6 +330,25 @@ impl Listener {
                 format!("requests of kind {} are not known here: update this node", arrived.header.kind),
             ),
         }))
+    }
+}
+
+/// A connection while it stands. Whoever knows the cluster hears of its end, whatever ends it.
+struct Stands<'a> {
+    cluster: &'a dyn Hear,
+    asker: Asker,
+}
+
+impl<'a> Stands<'a> {
+    fn begin(cluster: &'a dyn Hear, asker: Asker) -> Self {
+        cluster.came(asker);
+        Self { cluster, asker }
+    }
+}
+
+impl Drop for Stands<'_> {
+    fn drop(&mut self) {
+        self.cluster.left(self.asker);
     }
 }
 

@@ -132,6 +132,11 @@ impl NetTransport {
         known
     }
 
+    /// This node is gone: its connections end.
+    pub fn leave(&self) {
+        self.peers.lock().clear();
+    }
+
     /// A node is gone: its connection ends.
     pub fn forget(&self, node: NodeId) {
         self.book.write().remove(&node);

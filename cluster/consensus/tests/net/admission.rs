@@ -1,7 +1,7 @@
 //! Who is let in: the cluster, the node that is meant, nodes that are still there.
 
 use crate::frames::hello;
-use crate::node::{CLUSTER, Node, SOON, call, transport, transport_of};
+use crate::node::{CLUSTER, Node, SOON, call, transport, transport_of, until};
 use strandline_consensus::net::limits::{CONNECTIONS_MAX, STRANGERS_MAX};
 use strandline_consensus::net::{Ask, Hello, NetTransport};
 use strandline_consensus::{Transport, TransportError};
@@ -38,6 +38,25 @@ async fn a_removed_node_is_not_heard() {
     node.world.removed.lock().insert(1);
     let said = why(&transport(), 2, &node).await;
     assert!(said.contains("node 1 was removed"), "{said}");
+}
+
+#[tokio::test]
+async fn a_connection_is_known_as_long_as_it_stands_and_each_is_another_one() {
+    let node = Node::start(2, CLUSTER).await;
+    let (first, second) = (transport(), transport());
+    for transport in [&first, &second, &first] {
+        transport.call(2, &node.member(), call(b"x"), SOON).await.unwrap();
+    }
+    let links = || node.world.links.lock().iter().copied().collect::<Vec<_>>();
+    assert_eq!(links(), [(1, 1), (1, 2)]);
+    first.leave();
+    until(|| links() == [(1, 2)]).await;
+    // a process that is killed has asked for something that is still worked on
+    let member = node.member();
+    let waiting = tokio::spawn(async move { second.call(2, &member, call(b"w"), SOON).await });
+    until(|| node.world.seen.lock().len() == 4).await;
+    waiting.abort();
+    until(|| links().is_empty()).await;
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) removed: Mutex<BTreeSet<NodeId>>,
     /// Nodes that are no members.
     pub(crate) strangers: Mutex<BTreeSet<NodeId>>,
+    /// Connections that stand: whose, and which.
+    pub(crate) links: Mutex<BTreeSet<(NodeId, u64)>>,
 }
 
 impl Serve for World {
@@ -57,6 +59,14 @@ impl Hear for World {
 
     fn takes_part(&self, asker: Asker, group: &GroupId) -> Result<(), String> {
         if self.knows(asker) { Ok(()) } else { Err(format!("node {} is no member: not in {group}", asker.node)) }
+    }
+
+    fn came(&self, asker: Asker) {
+        self.links.lock().insert((asker.node, asker.link));
+    }
+
+    fn left(&self, asker: Asker) {
+        self.links.lock().remove(&(asker.node, asker.link));
     }
 
     fn ask(&self, asker: Asker, ask: Ask) -> BoxFuture<'_, Result<Vec<u8>, String>> {
