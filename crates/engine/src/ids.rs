@@ -1,11 +1,12 @@
 //! Event ids above the watermark, and the source of new ones.
 //!
-//! Ids that the owner made cost one entry a batch (they share a prefix); ids that clients gave cost one each.
+//! Ids that the owner made cost one entry a batch (they share a prefix, and the rest leads to the row); ids that clients gave cost one each.
 //! Ids in Parquet are none of this table's business: the edge looks them up before it asks.
 
 use crate::table::{Keyed, Table, Told, Walk};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use strandline_event::{EventId, IdFormat, IdPrefix, LogIndex, Scatter, StampedBatch};
+use strandline_event::{EventId, IdFormat, IdPrefix, LogIndex, Places, Scatter, StampedBatch};
 
 /// Where an event stands in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,9 +25,11 @@ struct Given {
 
 #[derive(Clone, Copy, Debug)]
 struct Made {
-    prefix: IdPrefix,
+    /// The prefix, and in the low bits the last row.
+    last: EventId,
     index: LogIndex,
-    rows: u32,
+    /// Key of the places that stand in the ids; `None`: the rows do.
+    places: Option<NonZeroU64>,
 }
 
 /// Ids of the tail, in flight included.
@@ -51,7 +54,21 @@ impl Keyed for Given {
 
 impl Keyed for Made {
     fn key(&self) -> u128 {
-        key(self.prefix.to_bytes())
+        key(IdPrefix::of(self.last).to_bytes())
+    }
+}
+
+impl Made {
+    fn of(index: LogIndex, batch: &StampedBatch) -> Self {
+        let (stamps, last) = (batch.stamps(), batch.rows().saturating_sub(1));
+        Self { last: stamps.id_prefix().id(last as u32), index, places: stamps.places_key() }
+    }
+
+    /// The row of an id of this prefix.
+    fn row_of(&self, id: EventId) -> Option<u32> {
+        let place = IdPrefix::row_of(id);
+        let row = self.places.map_or(place, |key| Places::new(key).row_at(place));
+        (row <= IdPrefix::row_of(self.last)).then_some(row)
     }
 }
 
@@ -71,9 +88,8 @@ impl TailIds {
         if let Some(found) = self.given.get(key(id.0)) {
             return Some(found.at);
         }
-        let (prefix, row) = (IdPrefix::of(id), IdPrefix::row_of(id));
-        let made = self.made.get(key(prefix.to_bytes()))?;
-        (row < made.rows).then_some(TailLoc { index: made.index, row })
+        let made = self.made.get(key(IdPrefix::of(id).to_bytes()))?;
+        Some(TailLoc { index: made.index, row: made.row_of(id)? })
     }
 
     /// Whether the prefix is used by a batch.
@@ -93,7 +109,7 @@ impl TailIds {
         let (view, rows) = (batch.view(), batch.rows());
         let given = (0..rows).filter(|row| view.given_event_id(*row).is_some()).count();
         if given == 0 {
-            let made = Made { prefix: batch.stamps().id_prefix(), index, rows: rows as u32 };
+            let made = Made::of(index, batch);
             self.made.get_or_insert(made.key(), || made);
             return;
         }
@@ -163,8 +179,13 @@ mod tests {
     use strandline_event::{BatchBuilder, BatchUnit, EventInput, Micros, Seq, StampsBuilder};
 
     fn batch(ids: &[Option<EventId>], counter: u64) -> StampedBatch {
+        placed(ids, counter, None)
+    }
+
+    fn placed(ids: &[Option<EventId>], counter: u64, places: Option<NonZeroU64>) -> StampedBatch {
         let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
         let mut stamps = StampsBuilder::new(Micros(5_000), IdPrefix::v7(Micros(5_000), counter), ids.len());
+        places.into_iter().for_each(|key| stamps.set_places(key));
         for (row, id) in ids.iter().enumerate() {
             let event = EventInput { stream_id: "s", event_type: "E", event_id: *id, ..EventInput::default() };
             builder.push(&event).unwrap();
@@ -219,5 +240,34 @@ mod tests {
         ids.settle(LogIndex(3));
         assert_eq!(ids.find(plain.event_id(0)), None);
         assert!(ids.find(mine).is_some());
+    }
+    #[test]
+    fn ids_with_places_lead_to_their_rows_and_no_other_place_does() {
+        let (count, rows) = (300, vec![None; 300]);
+        for given in [None, Some(EventId([0x77; 16]))] {
+            let mut ids = TailIds::default();
+            let mut of = rows.clone();
+            of[7] = given;
+            let batches = [NonZeroU64::new(9), None].map(|key| placed(&of, u64::from(key.is_some()), key));
+            for (index, batch) in (3..).zip(&batches) {
+                ids.insert(LogIndex(index), batch);
+            }
+            for (index, batch) in (3..).zip(&batches) {
+                for row in 0..count {
+                    let at = Some(TailLoc { index: LogIndex(index), row: row as u32 });
+                    // one id that both bear is the first one's
+                    let is_first = batch.view().given_event_id(row).is_none() || index == 3;
+                    assert_eq!(ids.find(batch.event_id(row)) == at, is_first, "row {row} of {index}");
+                }
+                let prefix = batch.stamps().id_prefix();
+                let found = (0..1 << strandline_event::id::ROW_BITS).filter(|low| ids.find(prefix.id(*low)).is_some());
+                assert_eq!(found.count(), count - given.iter().count(), "of {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_of_made_ids_costs_32_bytes() {
+        assert!(size_of::<Made>() <= 32);
     }
 }

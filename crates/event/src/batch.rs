@@ -452,6 +452,20 @@ impl<'a> BatchView<'a> {
         }
     }
 
+    /// Whether its rows are of several tenants; none counts as one.
+    #[must_use]
+    pub fn is_of_several_tenants(self) -> bool {
+        let a = self.archived;
+        if a.tenant_ids.ends.is_empty() {
+            return false;
+        }
+        if self.common & flags::TENANT_ID != 0 {
+            return !a.tenant_ids.are_all_one();
+        }
+        // some row has none
+        a.flags.iter().any(|of_row| of_row.to_native() & flags::TENANT_ID != 0)
+    }
+
     /// Digest of a row's fields as the client sent them (absent stays absent), under a key of the store.
     /// The stream is part of it; the command id and what a server assigns are not.
     #[must_use]

@@ -1,13 +1,14 @@
 //! Event ids: 16 bytes of UUID, from the client or made by the owner.
 //!
-//! A server-made id is a prefix that is unique for the batch, and the row in its low 20 bits:
+//! A server-made id is a prefix that is unique for the batch, and the row in its low 20 bits (where the rows are of several tenants, the row's place:
+//! `places.rs`):
 //!
 //! ```text
 //! v7: 48 bits ms of ingested_at | 0111 | 12 bits | 10 | 42 bits, 54 in all of a scattered counter | row: low 20 bits
 //! v4: 102 random bits (with version and variant)                                                  | row: low 20 bits
 //! ```
 //!
-//! So ids of a batch cost nothing to store, ascend with the row, and one entry of an index finds all of them. Of two batches
+//! So ids of a batch cost nothing to store, ascend with the row (not so with places), and one entry of an index finds all of them. Of two batches
 //! the later has the greater ids where another millisecond lies between, and nothing else is told by their order: a counter
 //! as it is would tell a tenant how much others append (`scatter.rs`). Earlier versions did so: 12 + 30 bits of it, then 12 zero.
 
@@ -109,13 +110,13 @@ impl IdPrefix {
         Self(u128::from_be_bytes(id.0) & !ROW_MASK)
     }
 
-    /// The row that an id would stand at if a server made it.
+    /// The row that an id would stand at if a server made it, or its place.
     #[must_use]
     pub const fn row_of(id: EventId) -> u32 {
         (u128::from_be_bytes(id.0) & ROW_MASK) as u32
     }
 
-    /// The id of a row (below 2^20).
+    /// The id of a row, or of a place (below 2^20).
     #[must_use]
     pub const fn id(self, row: u32) -> EventId {
         EventId((self.0 | (row as u128 & ROW_MASK)).to_be_bytes())

@@ -3,7 +3,7 @@
 use crate::access::{BatchBytes, BatchError};
 use crate::batch::BatchView;
 use crate::bytes::SharedBytes;
-use crate::id::{EventId, IdPrefix};
+use crate::id::EventId;
 use crate::num::{Micros, Seq};
 use crate::row::EventRef;
 use crate::stamps::{Stamps, StampsError};
@@ -41,6 +41,9 @@ impl StampedBatch {
     /// Reads the payload of an entry frame in place (validates the whole archive).
     pub fn from_payload(payload: &SharedBytes) -> Result<Self, PayloadError> {
         let stamps = Stamps::parse(payload)?;
+        if !stamps.are_sound() {
+            return Err(StampsError.into());
+        }
         let archive = payload.slice(stamps.bytes().len()..payload.len()).ok_or(StampsError)?;
         Self::new(BatchBytes::validate(archive)?, stamps)
     }
@@ -93,9 +96,7 @@ impl StampedBatch {
     /// The row that has this id, if the owner made it for this batch.
     #[must_use]
     pub fn row_of_made_id(&self, id: EventId) -> Option<usize> {
-        let row = IdPrefix::row_of(id) as usize;
-        (row < self.rows() && self.view().given_event_id(row).is_none() && self.stamps.made_id(row) == id)
-            .then_some(row)
+        self.stamps.row_of_made_id(id).filter(|row| self.view().given_event_id(*row).is_none())
     }
 
     /// When a row happened: the client's word, else its ingested_at.

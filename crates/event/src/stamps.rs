@@ -21,24 +21,29 @@
 //!     zeros to the next multiple of 16
 //! ```
 //!
-//! Version 3, not read or written yet: where rows of a batch are of several tenants, each tenant is told by the row in its ids, and by moments behind
-//! many rows of one stream, how many rows of others stand before its own. Told by bit 31 of the rows, which both versions before refuse. The low 20
-//! bits of an id are the row under a permutation of 20 bits, and a row's moment is its rank in its own stream, so moments may fall from row to row. Behind
+//! Version 3, told by bit 31 of the rows: they are of several tenants, and each is told nothing of how many rows of others stand before its own. The low 20
+//! bits of an id are the row's [place](crate::places), and a row's moment is its rank in its own stream, so moments may fall from row to row. Behind
 //! the moments, before the zeros:
 //!
 //! ```text
-//!     u64  key of the permutation, random: a Feistel network of 10 + 10 bits, as in `scatter.rs`
+//!     u64  key of the places, not 0
 //!     u32  the largest number of microseconds after the first row's ingested_at, which is that of all rows that are the first of their stream
 //! ```
 //!
-//! Readers come one release before writers, who write it for bodies of several tenants alone. Who looks an id up undoes the permutation first.
+//! Refused rows stand behind the zeros as in version 2.
 
 use crate::bytes::SharedBytes;
 use crate::id::{EventId, IdPrefix};
 use crate::num::{Micros, Seq};
+use crate::places::Places;
+use std::num::NonZeroU64;
 
 const FIXED_BYTES: usize = 32;
 const ROW_BYTES: usize = 12;
+/// Of version 3: the key of the places, and the largest moment.
+const PLACES_BYTES: usize = 12;
+/// In the number of rows: they have places.
+const HAS_PLACES: u32 = 1 << 31;
 
 /// Why bytes are not stamps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -50,14 +55,27 @@ pub struct StampsError;
 pub struct Stamps {
     bytes: SharedBytes,
     rows: usize,
-    refused: usize,
+    refused: u32,
+    has_places: bool,
 }
 
 impl Stamps {
     /// Length in bytes of the stamps of `rows` rows.
     #[must_use]
     pub const fn len_for(rows: usize) -> usize {
-        (FIXED_BYTES + rows * ROW_BYTES).next_multiple_of(16)
+        Self::len_with(rows, false)
+    }
+
+    /// Length in bytes of the stamps of a request of `rows` rows at most, whosever they are and however many of them are stored: a row that is left out
+    /// takes less in the list of these than its stamps would.
+    #[must_use]
+    pub const fn len_max_for(rows: usize) -> usize {
+        Self::len_for(rows) + 16
+    }
+
+    const fn len_with(rows: usize, has_places: bool) -> usize {
+        let more = if has_places { PLACES_BYTES } else { 0 };
+        (FIXED_BYTES + rows * ROW_BYTES + more).next_multiple_of(16)
     }
 
     /// Length in bytes of what stands behind them for `refused` rows.
@@ -69,18 +87,39 @@ impl Stamps {
     /// Of rows with these seqs, each taken so many microseconds after the first one. `refused`: rows of the request, ascending.
     #[must_use]
     pub fn of_rows((first, prefix): (Micros, IdPrefix), seqs: &[u64], after_us: &[u32], refused: &[u32]) -> Self {
-        let rows = seqs.len();
-        if after_us.len() != rows {
-            crate::invariant::broken("a batch has another number of moments than of seqs");
-        }
         if let ([seq], [after_us], []) = (seqs, after_us, refused) {
             return Self::of_one(first, prefix, *seq, *after_us);
         }
-        let fixed = Self::len_for(rows);
+        Self::of_all((first, prefix), None, (seqs, after_us), refused)
+    }
+
+    /// The same of rows of several tenants, whose ids have the places of this key. Moments may fall from row to row.
+    #[must_use]
+    pub fn of_tenants(
+        (first, prefix): (Micros, IdPrefix),
+        places: NonZeroU64,
+        (seqs, after_us): (&[u64], &[u32]),
+        refused: &[u32],
+    ) -> Self {
+        Self::of_all((first, prefix), Some(places), (seqs, after_us), refused)
+    }
+
+    fn of_all(
+        (first, prefix): (Micros, IdPrefix),
+        places: Option<NonZeroU64>,
+        (seqs, after_us): (&[u64], &[u32]),
+        refused: &[u32],
+    ) -> Self {
+        let (rows, has_places) = (seqs.len(), places.is_some());
+        if after_us.len() != rows {
+            crate::invariant::broken("a batch has another number of moments than of seqs");
+        }
+        let fixed = Self::len_with(rows, has_places);
         let len = fixed + Self::refused_len(refused.len());
         let mut out = rkyv::util::AlignedVec::<16>::with_capacity(len);
         out.extend_from_slice(&(len as u32).to_le_bytes());
-        out.extend_from_slice(&(rows as u32).to_le_bytes());
+        let told = if has_places { HAS_PLACES } else { 0 };
+        out.extend_from_slice(&(rows as u32 | told).to_le_bytes());
         out.extend_from_slice(&first.0.to_le_bytes());
         out.extend_from_slice(&prefix.to_bytes());
         for seq in seqs {
@@ -88,6 +127,10 @@ impl Stamps {
         }
         for after_us in after_us {
             out.extend_from_slice(&after_us.to_le_bytes());
+        }
+        if let Some(key) = places {
+            out.extend_from_slice(&key.get().to_le_bytes());
+            out.extend_from_slice(&after_us.iter().copied().max().unwrap_or(0).to_le_bytes());
         }
         out.resize(fixed, 0);
         if !refused.is_empty() {
@@ -97,7 +140,7 @@ impl Stamps {
             }
             out.resize(len, 0);
         }
-        Self { bytes: SharedBytes::from_aligned(out), rows, refused: refused.len() }
+        Self { bytes: SharedBytes::from_aligned(out), rows, refused: refused.len() as u32, has_places }
     }
 
     /// Of the one row of most appends: the bytes stand beside the count of who shares them, one allocation for both.
@@ -110,23 +153,28 @@ impl Stamps {
         out[16..FIXED_BYTES].copy_from_slice(&prefix.to_bytes());
         out[FIXED_BYTES..FIXED_BYTES + 8].copy_from_slice(&seq.to_le_bytes());
         out[FIXED_BYTES + 8..FIXED_BYTES + ROW_BYTES].copy_from_slice(&after_us.to_le_bytes());
-        Self { bytes: SharedBytes::new(out), rows: 1, refused: 0 }
+        Self { bytes: SharedBytes::new(out), rows: 1, refused: 0, has_places: false }
     }
 
     /// Reads the stamps at the start of a payload.
     pub fn parse(payload: &SharedBytes) -> Result<Self, StampsError> {
         let len = read_u32(payload, 0).ok_or(StampsError)? as usize;
-        let rows = read_u32(payload, 4).ok_or(StampsError)? as usize;
+        let rows = read_u32(payload, 4).ok_or(StampsError)?;
+        let (rows, has_places) = ((rows & !HAS_PLACES) as usize, rows & HAS_PLACES != 0);
         if rows > crate::limits::BATCH_ROWS_MAX {
             return Err(StampsError);
         }
-        let fixed = Self::len_for(rows);
-        let refused = if len == fixed { 0 } else { read_u32(payload, fixed).ok_or(StampsError)? as usize };
-        if refused > crate::limits::BATCH_ROWS_MAX || len != fixed + Self::refused_len(refused) {
+        let fixed = Self::len_with(rows, has_places);
+        let refused = if len == fixed { 0 } else { read_u32(payload, fixed).ok_or(StampsError)? };
+        if refused as usize > crate::limits::BATCH_ROWS_MAX || len != fixed + Self::refused_len(refused as usize) {
             return Err(StampsError);
         }
         let bytes = payload.slice(0..len).ok_or(StampsError)?;
-        Ok(Self { bytes, rows, refused })
+        let stamps = Self { bytes, rows, refused, has_places };
+        if has_places && stamps.places_key().is_none() {
+            return Err(StampsError);
+        }
+        Ok(stamps)
     }
 
     /// Number of rows.
@@ -138,8 +186,8 @@ impl Stamps {
 
     /// Rows of the request that were refused when these were stored, ascending; kept for chunks only.
     pub fn refused(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
-        let at = Self::len_for(self.rows) + 4;
-        (0..self.refused).map(move |n| read_u32(&self.bytes, at + n * 4).unwrap_or(0))
+        let at = Self::len_with(self.rows, self.has_places) + 4;
+        (0..self.refused as usize).map(move |n| read_u32(&self.bytes, at + n * 4).unwrap_or(0))
     }
 
     /// As stored.
@@ -159,10 +207,22 @@ impl Stamps {
         Micros(read_u64(&self.bytes, 8).unwrap_or(0) as i64)
     }
 
-    /// ingested_at of the last row: the largest of the batch.
+    /// The largest ingested_at of the batch; without places that of its last row.
     #[must_use]
     pub fn last_ingested_at(&self) -> Micros {
+        if self.has_places {
+            let largest = read_u32(&self.bytes, self.behind_rows() + 8).unwrap_or(0);
+            return self.first_ingested_at().plus_us(i64::from(largest));
+        }
         self.ingested_at(self.rows.saturating_sub(1))
+    }
+
+    /// Whether the largest moment is the one that is said: nothing else proves it of rows that have places.
+    pub(crate) fn are_sound(&self) -> bool {
+        if !self.has_places {
+            return true;
+        }
+        (0..self.rows).map(|row| self.ingested_at(row)).max() == Some(self.last_ingested_at())
     }
 
     /// ingested_at of a row.
@@ -191,11 +251,36 @@ impl Stamps {
         IdPrefix::from_bytes(bytes)
     }
 
+    /// The key of the rows' places; `None`: each stands in its id itself.
+    #[must_use]
+    #[inline]
+    pub fn places_key(&self) -> Option<NonZeroU64> {
+        if !self.has_places {
+            return None;
+        }
+        NonZeroU64::new(read_u64(&self.bytes, self.behind_rows())?)
+    }
+
+    /// Where the rows' moments end.
+    const fn behind_rows(&self) -> usize {
+        FIXED_BYTES + self.rows * ROW_BYTES
+    }
+
     /// The server-made id of a row.
     #[must_use]
     #[inline]
     pub fn made_id(&self, row: usize) -> EventId {
-        self.id_prefix().id(row as u32)
+        let row = row as u32;
+        let place = self.places_key().map_or(row, |key| Places::new(key).place_of(row));
+        self.id_prefix().id(place)
+    }
+
+    /// The row that has this server-made id.
+    #[must_use]
+    pub fn row_of_made_id(&self, id: EventId) -> Option<usize> {
+        let place = IdPrefix::row_of(id);
+        let row = self.places_key().map_or(place, |key| Places::new(key).row_at(place)) as usize;
+        (row < self.rows && IdPrefix::of(id) == self.id_prefix()).then_some(row)
     }
 }
 
@@ -207,6 +292,7 @@ pub struct StampsBuilder {
     seqs: Vec<u64>,
     deltas_us: Vec<u32>,
     refused: Vec<u32>,
+    places: Option<NonZeroU64>,
 }
 
 impl StampsBuilder {
@@ -214,10 +300,11 @@ impl StampsBuilder {
     #[must_use]
     pub fn new(first: Micros, prefix: IdPrefix, rows: usize) -> Self {
         let (seqs, deltas_us) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        Self { first, prefix, seqs, deltas_us, refused: Vec::new() }
+        Self { first, prefix, seqs, deltas_us, refused: Vec::new(), places: None }
     }
 
-    /// The next row. `ingested_at` never falls; it is at most 71 minutes after the first (a batch has 2^20 rows at most).
+    /// The next row. `ingested_at` never falls, but where rows have places; it is never before the first one, and at most 71 minutes after it (a batch has
+    /// 2^20 rows at most).
     pub fn push(&mut self, seq: Seq, ingested_at: Micros) {
         self.seqs.push(seq.0);
         let delta = ingested_at.0.saturating_sub(self.first.0);
@@ -232,10 +319,19 @@ impl StampsBuilder {
         self.refused = rows.to_vec();
     }
 
+    /// The rows are of several tenants: their ids have the places of this key.
+    pub fn set_places(&mut self, key: NonZeroU64) {
+        self.places = Some(key);
+    }
+
     /// The stamps.
     #[must_use]
     pub fn finish(self) -> Stamps {
-        Stamps::of_rows((self.first, self.prefix), &self.seqs, &self.deltas_us, &self.refused)
+        let Self { first, prefix, seqs, deltas_us, refused, places } = self;
+        match places {
+            None => Stamps::of_rows((first, prefix), &seqs, &deltas_us, &refused),
+            Some(key) => Stamps::of_tenants((first, prefix), key, (&seqs, &deltas_us), &refused),
+        }
     }
 }
 
@@ -250,30 +346,4 @@ fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bytes_are_those_of_the_format_for_one_row_as_for_several() {
-        let prefix = IdPrefix::v7(Micros(5_000), 7);
-        for rows in [&[(9_u64, 3_u32)][..], &[(9, 0), (1 << 40, 5)], &[(1, 0), (2, 0), (3, 1)]] {
-            let (seqs, after_us): (Vec<u64>, Vec<u32>) = rows.iter().copied().unzip();
-            let stamps = Stamps::of_rows((Micros(-6), prefix), &seqs, &after_us, &[]);
-            let mut wanted = Vec::new();
-            wanted.extend((Stamps::len_for(rows.len()) as u32).to_le_bytes());
-            wanted.extend((rows.len() as u32).to_le_bytes());
-            wanted.extend((-6_i64).to_le_bytes());
-            wanted.extend(prefix.to_bytes());
-            wanted.extend(seqs.iter().flat_map(|seq| seq.to_le_bytes()));
-            wanted.extend(after_us.iter().flat_map(|us| us.to_le_bytes()));
-            wanted.resize(wanted.len().next_multiple_of(16), 0);
-            assert_eq!(stamps.bytes(), wanted);
-            let again = Stamps::parse(&SharedBytes::copy_aligned(&wanted)).unwrap();
-            for (row, (seq, after_us)) in rows.iter().enumerate() {
-                assert_eq!((again.seq(row), stamps.seq(row)), (Seq(*seq), Seq(*seq)));
-                let at = Micros(-6 + i64::from(*after_us));
-                assert_eq!((again.ingested_at(row), stamps.ingested_at(row)), (at, at));
-            }
-        }
-    }
-}
+mod tests;

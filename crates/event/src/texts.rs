@@ -91,6 +91,20 @@ impl ArchivedTexts {
         (!self.ends.is_empty()).then_some((shortest as usize, longest as usize))
     }
 
+    /// Whether all texts are the same one. Costs two looks over the column, none text by text.
+    #[must_use]
+    pub(crate) fn are_all_one(&self) -> bool {
+        let TextColumn { ends, heap } = self.column();
+        let Some(first) = ends.first().map(|end| end.to_native()) else { return true };
+        let mut next = 0_u32;
+        let are_as_long = ends.iter().all(|end| {
+            next = next.wrapping_add(first);
+            end.to_native() == next
+        });
+        // each is the one before it
+        are_as_long && heap.get(first as usize..).is_some_and(|rest| heap.starts_with(rest))
+    }
+
     /// Whether the ends rise to the heap's length on character boundaries, for `rows` texts or none at all.
     #[must_use]
     pub fn is_sound(&self, rows: usize) -> bool {

@@ -134,8 +134,8 @@ impl<R> LogDriver<R> {
             return Some(AppendError::NotLeader { leader: writer.replica().leader() });
         }
         let rows = request.batch.view().rows();
-        // rows that are left out only make it smaller: 16 bytes are room for the list of them, which takes less than their stamps
-        let bytes = Stamps::len_for(rows) + 16 + request.batch.bytes().len();
+        // rows that are left out only make it smaller
+        let bytes = Stamps::len_max_for(rows) + request.batch.bytes().len();
         let full = !request.inspect && !self.sink.has_room(bytes);
         full.then_some(AppendError::DiskFull { needed_bytes: bytes as u64 })
     }

@@ -269,7 +269,7 @@ impl Log {
         loop {
             let prefix: IdPrefix = self.rules.id_prefix(base, entropy);
             if !ids.has_prefix(prefix) {
-                let batch = unstamped.stamp(verdict, base, prefix);
+                let batch = unstamped.stamp(verdict, (base, prefix), self.rules.digest_key);
                 let taken = |row: usize| {
                     let id = batch.stamps().made_id(row);
                     batch.view().given_event_id(row).is_none() && (verdict.ids.contains(&id) || ids.find(id).is_some())

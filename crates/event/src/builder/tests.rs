@@ -5,6 +5,7 @@ use crate::id::IdPrefix;
 use crate::stamped::StampedBatch;
 use crate::stamps::StampsBuilder;
 use proptest::prelude::*;
+use std::num::NonZeroU64;
 
 fn full<'a>() -> EventInput<'a> {
     EventInput {
@@ -23,9 +24,10 @@ fn full<'a>() -> EventInput<'a> {
     }
 }
 
-fn stamp(batch: BatchBytes) -> StampedBatch {
+fn placed(batch: BatchBytes, places: Option<NonZeroU64>) -> StampedBatch {
     let rows = batch.view().rows();
     let mut stamps = StampsBuilder::new(Micros(1000), IdPrefix::v4(9 << 30), rows);
+    places.into_iter().for_each(|key| stamps.set_places(key));
     (0..rows).for_each(|r| stamps.push(Seq(r as u64 + 1), Micros(1000 + r as i64)));
     StampedBatch::new(batch, stamps.finish()).unwrap()
 }
@@ -37,7 +39,14 @@ fn absent_stays_absent_and_given_comes_back() {
     for event in [bare, full(), bare, full()] {
         builder.push(&event).unwrap();
     }
-    let stamped = stamp(builder.finish().unwrap());
+    let batch = builder.finish().unwrap();
+    for stamped in [None, NonZeroU64::new(7)].map(|places| placed(batch.clone(), places)) {
+        come_back(&stamped);
+    }
+}
+
+/// Four rows, of which every other one is whole.
+fn come_back(stamped: &StampedBatch) {
     let bytes: Vec<u8> = stamped.payload_parts().concat();
     let again = StampedBatch::from_payload(&SharedBytes::copy_aligned(&bytes)).unwrap();
     assert_eq!(again.view().stream_count(), 2);
@@ -145,6 +154,29 @@ fn refused_rows_stand_behind_the_stamps_and_any_other_length_is_damage() {
 }
 
 #[test]
+fn rows_are_of_several_tenants_where_two_differ() {
+    let of = |tenants: &[Option<&str>]| {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+        for tenant_id in tenants.iter().copied() {
+            builder.push(&EventInput { stream_id: "s", event_type: "E", tenant_id, ..EventInput::default() }).unwrap();
+        }
+        builder.finish().unwrap().view().is_of_several_tenants()
+    };
+    let names = [None, Some("a"), Some("b"), Some("ab"), Some("ba"), Some("aa")];
+    for first in names {
+        for second in names {
+            for third in names {
+                let rows = [first, second, third];
+                let several = rows.iter().any(|tenant| *tenant != first);
+                assert_eq!(of(&rows), several, "{rows:?}");
+                assert_eq!(of(&rows[..2]), first != second, "{rows:?}");
+            }
+        }
+        assert!(!of(&[first]));
+    }
+}
+
+#[test]
 fn the_digest_sees_absence_but_not_the_command_id() {
     let digest = |event: EventInput<'_>| {
         let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
@@ -197,17 +229,22 @@ fn a_flag_promises_a_column() {
 
 proptest! {
     #[test]
-    fn damaged_payloads_never_panic(cut in 0usize..600, flips in proptest::collection::vec((0usize..600, any::<u8>()), 0..6)) {
+    fn damaged_payloads_never_panic(
+        cut in 0usize..600,
+        flips in proptest::collection::vec((0usize..600, any::<u8>()), 0..6),
+        places in any::<Option<NonZeroU64>>(),
+    ) {
         let mut builder = BatchBuilder::new("Aircraft", BatchUnit::Append);
         builder.push(&full()).unwrap();
         builder.push(&EventInput { stream_id: "z", event_type: "E", ..EventInput::default() }).unwrap();
-        let mut bytes: Vec<u8> = stamp(builder.finish().unwrap()).payload_parts().concat();
+        let mut bytes: Vec<u8> = placed(builder.finish().unwrap(), places).payload_parts().concat();
         for (at, value) in flips {
             if let Some(byte) = bytes.get_mut(at) { *byte = value; }
         }
         bytes.truncate(bytes.len().saturating_sub(cut));
         if let Ok(batch) = StampedBatch::from_payload(&SharedBytes::copy_aligned(&bytes)) {
             batch.iter().for_each(|event| drop(format!("{event:?}")));
+            drop(batch.iter().map(|event| batch.row_of_made_id(event.event_id)).count());
         }
     }
 }
