@@ -1,10 +1,10 @@
-//! Ids that a token of one tenant is given: of what other tenants append between two of them nothing is told.
+//! Ids and moments that a token of one tenant is given: of what other tenants append between two of them, or beside them, nothing is told.
 
 use crate::access::{As, token_in};
-use crate::common::start_guarded;
+use crate::common::{Running, start_guarded};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use strandline_event::EventId;
+use std::collections::{BTreeMap, BTreeSet};
+use strandline_event::{EventId, Position};
 use strandline_server::access::Role;
 
 /// Below the millisecond and the version: what is not the time of an id, and its row last.
@@ -50,5 +50,65 @@ fn ids_of_one_tenant_do_not_count_what_others_append() {
     assert_eq!(together.iter().map(|id| id & ROW).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert_eq!(together.iter().map(|id| id & !ROW).collect::<BTreeSet<_>>().len(), 1);
     assert_eq!(ids_of(&a.get("streams/Call/together").ok(200)), together);
+    server.stop();
+}
+
+/// Rows of others before and between those of a tenant, in a body that somebody else appends for both.
+const BESIDE: &[usize] = &[1, 2, 700];
+
+/// The tenant's events of these bodies, by stream and seq.
+fn own_of(server: &Running, token: &str) -> BTreeMap<(String, u64), Position> {
+    let who = As::new(server, token);
+    let page = who.get("events?limit=1000").ok(200);
+    let mut own = BTreeMap::new();
+    for event in page["events"].as_array().unwrap() {
+        let text = |field: &str| event[field].as_str().unwrap().to_owned();
+        let (id, position) = (text("event_id"), Position::parse(&text("position")).unwrap());
+        assert_eq!(position.event_id, EventId::parse(&id).unwrap());
+        let found = who.get(&format!("events/{id}")).ok(200);
+        assert_eq!((&found["event"]["stream_id"], &found["event"]["seq"]), (&event["stream_id"], &event["seq"]));
+        own.insert((text("stream_id"), event["seq"].as_u64().unwrap()), position);
+    }
+    own
+}
+
+#[test]
+fn a_body_of_several_tenants_tells_each_nothing_of_the_rows_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
+    let one = token_in(&file, "one", &[Role::Read], &[], &["a"]);
+    let mut server = start_guarded(folder.path(), &file);
+    for count in BESIDE {
+        let row = |stream: &str, tenant: &str| {
+            let stream_id = format!("{stream}-{count}");
+            json!({ "stream_type": "Call", "stream_id": stream_id, "event_type": "E", "data": {}, "tenant_id": tenant })
+        };
+        let theirs = || std::iter::repeat_n(row("theirs", "b"), *count);
+        let body: Vec<Value> = theirs()
+            .chain([row("own", "a"), row("second", "a")])
+            .chain(theirs())
+            .chain([row("own", "a"), row("third", "a")])
+            .collect();
+        let appended = As::new(&server, &all).post("events", &Value::from(body).to_string()).ok(201);
+        assert_eq!(appended["appended"], 2 * count + 4);
+    }
+    let own = own_of(&server, &one);
+    assert_eq!(own.len(), 4 * BESIDE.len());
+    for count in BESIDE {
+        let at = |stream: &str, seq| own[&(format!("{stream}-{count}"), seq)];
+        let first = at("own", 1);
+        let after = |stream, seq| at(stream, seq).ingested_at.0 - first.ingested_at.0;
+        assert_eq!((after("second", 1), after("own", 2), after("third", 1)), (0, 1, 0), "{count} beside");
+    }
+    let places = own.values().map(|position| u128::from_be_bytes(position.event_id.0) & ROW);
+    // twelve of 2^20: none of them is a row of the largest body but by chance
+    assert!(places.filter(|place| *place < 1405).count() < 3, "{own:?}");
+    // from the log, then from files
+    server.stop();
+    server = start_guarded(folder.path(), &file);
+    assert_eq!(own_of(&server, &one), own);
+    As::new(&server, &all).post("admin:compaction/run?wait=true", "").ok(200);
+    assert_eq!(own_of(&server, &one), own);
     server.stop();
 }

@@ -1,7 +1,8 @@
 //! What is written comes back, however the bytes are cut; archives come back as the same bytes.
 
-use crate::samples::{AT, batch, cut, stamps};
+use crate::samples::{AT, batch, cut, stamps, stamps_of_tenants};
 use proptest::prelude::*;
+use std::num::NonZeroU64;
 use strandline_client::wire::append::{KEPT_AROUND_MAX, decode_append, decode_bulk, encode_append, encode_bulk};
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::events::EventsWriter;
@@ -61,8 +62,13 @@ proptest! {
     }
 
     #[test]
-    fn events_come_back_as_they_were(rows in 1_usize..40, stamped_too in any::<bool>()) {
-        let stamped = StampedBatch::new(filled(9, BatchUnit::Rows, rows), stamps(rows)).unwrap();
+    fn events_come_back_as_they_were(
+        rows in 1_usize..40,
+        stamped_too in any::<bool>(),
+        places in any::<Option<NonZeroU64>>(),
+    ) {
+        let stamps = places.map_or_else(|| stamps(rows), |key| stamps_of_tenants(rows, key));
+        let stamped = StampedBatch::new(filled(9, BatchUnit::Rows, rows), stamps).unwrap();
         let (mut out, mut events) = (begin_scan_part(1, false, 0), EventsWriter::default());
         stamped.iter().for_each(|event| events.push(&mut out, &event).unwrap());
         if stamped_too {

@@ -1,5 +1,6 @@
 //! One frame of every kind, always the same.
 
+use std::num::NonZeroU64;
 use strandline_client::wire::append::{encode_append, encode_bulk};
 use strandline_client::wire::events::EventsWriter;
 use strandline_client::wire::fields::{Encoded, Reader, Writer};
@@ -35,6 +36,14 @@ pub(crate) fn batch(unit: BatchUnit, rows: usize) -> BatchBytes {
             .unwrap();
     }
     builder.finish().unwrap()
+}
+
+/// Of rows of several tenants.
+pub(crate) fn stamps_of_tenants(rows: usize, key: NonZeroU64) -> Stamps {
+    let mut stamps = StampsBuilder::new(AT, IdPrefix::v7(AT, 7), rows);
+    stamps.set_places(key);
+    (0..rows).for_each(|row| stamps.push(Seq(row as u64 + 5), AT.plus_us((row % 2) as i64)));
+    stamps.finish()
 }
 
 pub(crate) fn stamps(rows: usize) -> Stamps {
@@ -156,6 +165,14 @@ fn appended(request: u64) -> Encoded {
     out.finish()
 }
 
+/// Rows of several tenants, whose ids have places.
+fn appended_of_tenants(request: u64) -> Encoded {
+    let mut out = OutcomesWriter::new(Kind::Appended, request, 1);
+    let key = NonZeroU64::new(0x0123_4567_89ab_cdef).unwrap();
+    out.appended(&Appended::Stored(stamps_of_tenants(3, key)));
+    out.finish()
+}
+
 fn bulk_appended(request: u64) -> Encoded {
     let mut out = OutcomesWriter::new(Kind::BulkAppended, request, 2);
     let rejected = vec![RejectedRow { row: 4, code: "seq_gap".to_owned(), text: "a gap".to_owned() }];
@@ -236,6 +253,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("append", encode_append(4, appends.into_iter(), true)),
         ("append_whole", encode_append(4, std::iter::once((&whole(BatchUnit::Append), Expected::Any)), false)),
         ("appended", appended(4)),
+        ("appended_of_tenants", appended_of_tenants(4)),
         ("append_bulk", encode_bulk(5, &[batch(BatchUnit::Rows, 3)], OnError::Skip)),
         ("append_bulk_whole", encode_bulk(5, &[whole(BatchUnit::Rows)], OnError::Abort)),
         ("bulk_appended", bulk_appended(5)),
