@@ -241,6 +241,7 @@ mod tests {
         assert_eq!(ids.find(plain.event_id(0)), None);
         assert!(ids.find(mine).is_some());
     }
+
     #[test]
     fn ids_with_places_lead_to_their_rows_and_no_other_place_does() {
         let (count, rows) = (300, vec![None; 300]);

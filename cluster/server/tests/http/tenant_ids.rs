@@ -96,9 +96,9 @@ fn a_body_of_several_tenants_tells_each_nothing_of_the_rows_of_others() {
     let own = own_of(&server, &one);
     assert_eq!(own.len(), 4 * BESIDE.len());
     for count in BESIDE {
-        let at = |stream: &str, seq| own[&(format!("{stream}-{count}"), seq)];
+        let at = |stream: &str, seq: u64| own[&(format!("{stream}-{count}"), seq)];
         let first = at("own", 1);
-        let after = |stream, seq| at(stream, seq).ingested_at.0 - first.ingested_at.0;
+        let after = |stream: &str, seq: u64| at(stream, seq).ingested_at.0 - first.ingested_at.0;
         assert_eq!((after("second", 1), after("own", 2), after("third", 1)), (0, 1, 0), "{count} beside");
     }
     let places = own.values().map(|position| u128::from_be_bytes(position.event_id.0) & ROW);
