@@ -12,6 +12,8 @@ use strandline_event::ErrorKind;
 
 /// Entries of a group that stay in the version file; over it they go into a sealed segment.
 pub(crate) const INLINE_MAX: usize = 512;
+/// So many tombstones stand in one sealed segment at most: a restore may put what is left of all of them into the lists at once.
+const TOMBSTONES_MAX: usize = 4_096;
 /// As [`INLINE_MAX`] for a month that is not the newest of its stream type: few files come to it any more.
 pub(crate) const INLINE_OLD_MAX: usize = 64;
 pub(crate) const SEGMENT_FOLDER: &str = "segments";
@@ -238,10 +240,14 @@ pub(crate) fn seal(objects: &dyn Objects, manifest: &mut Manifest) -> Result<(),
         manifest.replaced.segments.push(sealed);
     }
     if manifest.tombstones.inline.len() > INLINE_MAX {
-        let files = std::mem::take(&mut manifest.tombstones.inline);
+        let mut files = std::mem::take(&mut manifest.tombstones.inline);
         let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-t");
-        let sealed = write_segment(objects, Content::Tombstones, &stem, files, json::write_tombstones)?;
-        manifest.tombstones.segments.push(sealed);
+        while !files.is_empty() {
+            let others = files.split_off(files.len().min(TOMBSTONES_MAX));
+            let sealed = write_segment(objects, Content::Tombstones, &stem, files, json::write_tombstones)?;
+            manifest.tombstones.segments.push(sealed);
+            files = others;
+        }
     }
     if manifest.redactions.inline.len() > INLINE_MAX {
         let events = std::mem::take(&mut manifest.redactions.inline);

@@ -363,6 +363,19 @@ fn tombstones_leave_lists_and_segments() {
     assert_eq!(manifest.tombstones, Tombstones::default());
 }
 
+/// A restore may take some of every segment out.
+#[test]
+fn what_is_left_of_many_segments_of_tombstones_is_sealed_in_parts() {
+    let objects = StoreObjects::memory().unwrap();
+    let mut manifest = manifest_5(0);
+    manifest.tombstones.inline.extend((0..10_000).map(tombstone));
+    seal(&objects, &mut manifest).unwrap();
+    let counts: Vec<usize> = manifest.tombstones.segments.iter().map(|(_, files)| files.len()).collect();
+    assert_eq!(counts, [4_096, 4_096, 1_808]);
+    put(&objects, &manifest).unwrap();
+    assert_eq!(read(&objects, 1).unwrap().0, manifest);
+}
+
 /// The arithmetic of `SCALE.md`, "Retention": 2,500 files a day, a commit each for some, a grace period of 7 days.
 #[test]
 fn a_version_stays_small_however_much_is_under_tombstones() {
