@@ -155,7 +155,7 @@ mod tests {
             (vec![("s", a), ("s", b)], false),
             (vec![("s", a), ("t", b)], true),
             (vec![("s", a), ("t", None)], true),
-            (vec![("s", None), ("t", Some("")), ("u", None)], true),
+            (vec![("s", None), ("t", Some("a")), ("u", None)], true),
             (vec![("s", Some("ab")), ("t", Some("ab")), ("u", Some("a")), ("v", Some("b"))], true),
         ];
         let prefix = IdPrefix::v4(7 << 40);
