@@ -11,7 +11,7 @@
 //! |---|---|
 //! | as much, or less | its folder is an older copy: no log of it is opened, or what is open ends for good, and no later start goes on with it |
 //! | more, and the other one does not run | it is remembered: the other one, told next time, ends for good |
-//! | more, and the other one runs | nothing is remembered, the other one goes on. A start waits, and ends where the other is heard once more: of the two folders one is a copy younger than a minute, and nothing is written into this one. Who serves already (nobody told it before) ends for good, if the other was there first |
+//! | more, and the other one runs | nothing is remembered, the other one goes on. A start waits, and ends where the other is heard once more: of the two folders one is a copy younger than a minute, and nothing is written into this one. Who serves already (nobody told it before) ends for good five seconds later, if the other was there first; ten seconds later, if it was not and has not ended by then: nobody but those that were started anew has heard which of both was there |
 //!
 //! A start runs as long as the connection over which it has told stands, for at most ten seconds after it told last. The system closes the
 //! connections of a process that is killed, so the next start over its own folder goes on at once. Where nobody closes them (the machine lost its
@@ -199,11 +199,18 @@ pub fn count_is_gone(heard: u64, by: NodeId) -> String {
     )
 }
 
-/// Why this process, which began then, is the one over a copy: a node hears another one beside it, and did before.
-fn beside(told: &[(NodeId, Said)], begun: Instant, asked: Instant, answered: Instant) -> Option<String> {
-    let is_so = |running: Running| running.was_heard_since(begun, asked) && running.was_heard_before(begun, answered);
-    let (by, _) = told.iter().find(|(_, said)| said.runs.is_some_and(is_so))?;
-    Some(format!("node {by} hears another process over a copy of this folder, which ran before this one was started"))
+/// Who hears another process over a copy of this folder that has told since then, and whether that one was there when this one began. `asked` and
+/// `answered`: before and after the members were.
+fn beside(
+    told: &[(NodeId, Said)],
+    (begun, since): (Instant, Instant),
+    (asked, answered): (Instant, Instant),
+) -> Option<(NodeId, bool)> {
+    let heard = told.iter().filter_map(|(node, said)| {
+        let running = said.runs.filter(|running| running.was_heard_since(since, asked))?;
+        Some((*node, running.was_heard_before(begun, answered)))
+    });
+    heard.max_by_key(|(_, is_first)| *is_first)
 }
 
 impl Control {
@@ -215,11 +222,8 @@ impl Control {
         let answered = Instant::now();
         let older = most_heard(&told).filter(|(heard, _)| *heard >= life.number);
         let mut why = older.map(|(heard, by)| older_copy(life.number, heard, by));
-        if why.is_none() && beside(&told, begun, asked, answered).is_some() {
-            // a member that stood still may read only now what the one before this one said before it was killed: never twice
-            sleep(HEARD_WITHIN / 2).await;
-            let asked = Instant::now();
-            why = beside(&self.tell_others(life).await, answered, asked, Instant::now());
+        if why.is_none() && beside(&told, (begun, begun), (asked, answered)).is_some() {
+            why = self.is_beside_another(life, begun, answered).await;
         }
         if let Some(why) = why.filter(|_| self.lost().is_none()) {
             let this = self.clone();
@@ -227,6 +231,25 @@ impl Control {
             let _ = tokio::spawn(async move { this.end_for_good(Arc::from(why)).await }).await;
         }
         !told.is_empty()
+    }
+
+    /// Why this process ends, which was not alone at that moment: another one is heard again, and was there first, or is there still when it should have ended.
+    async fn is_beside_another(&self, life: Life, begun: Instant, mut since: Instant) -> Option<String> {
+        for is_last in [false, true] {
+            // a member that stood still may read only now what the one before this one said before it was killed: never twice
+            sleep(HEARD_WITHIN / 2).await;
+            let asked = Instant::now();
+            let told = self.tell_others(life).await;
+            let answered = Instant::now();
+            let (by, is_first) = beside(&told, (begun, since), (asked, answered))?;
+            if is_first || is_last {
+                return Some(format!(
+                    "node {by} hears another process over a copy of this folder, and hears that one alone"
+                ));
+            }
+            since = answered;
+        }
+        None
     }
 
     async fn tell_others(&self, life: Life) -> Vec<(NodeId, Said)> {
@@ -357,16 +380,23 @@ mod tests {
     fn who_was_there_first_goes_on() {
         let base = Instant::now() + Duration::from_secs(1000);
         let at = |seconds| base + Duration::from_secs(seconds);
-        // asked and answered 20 seconds after the other one was heard first, in this way
-        let ends = |begun, first, last| {
+        // asked and answered 20 seconds after the other one was heard first, in this way; whether that one was there first
+        let is_first = |begun, first, last| {
             let runs = running(first, last);
             let told = [(1, Said { most: 0, runs: None }), (2, Said { most: 7, runs })];
-            beside(&told, at(begun), at(20), at(20)).is_some()
+            beside(&told, (at(begun), at(begun)), (at(20), at(20))).map(|(_, is_first)| is_first)
         };
-        assert!(ends(10, 20, 2), "heard at 0 and at 18, begun at 10");
-        assert!(!ends(10, 20, 9), "it may have been killed before, and read late");
-        assert!(!ends(10, 20, 15), "it was heard before alone");
-        assert!(!ends(10, 5, 2), "it was heard since alone: it began later");
+        assert_eq!(is_first(10, 20, 2), Some(true), "heard at 0 and at 18, begun at 10");
+        assert_eq!(is_first(10, 20, 9), None, "it may have been killed before, and read late");
+        assert_eq!(is_first(10, 20, 15), None, "it was heard before alone");
+        assert_eq!(is_first(10, 5, 2), Some(false), "it was heard since alone: it began later, and should have ended");
+        let both = [(1, Said { most: 7, runs: running(20, 2) }), (2, Said { most: 7, runs: running(5, 2) })];
+        assert_eq!(
+            beside(&both, (at(10), at(10)), (at(20), at(20))),
+            Some((1, true)),
+            "one that was started anew does not count"
+        );
+        assert_eq!(beside(&both, (at(10), at(18)), (at(20), at(20))), None, "not again since");
         let heard = [(1, Said { most: 9, runs: running(9, 3) }), (2, Said { most: 7, runs: running(8, 2) })];
         assert_eq!((most_heard(&heard), most_heard(&[])), (Some((9, 1)), None));
         assert_eq!(heard_running(&heard), running(8, 2).map(|running| (2, running)));

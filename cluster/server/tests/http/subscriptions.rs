@@ -49,10 +49,7 @@ fn operators_see_numbers_and_what_is_parked_and_give_it_again() {
     // what waits grows older between the two
     let without_lag = |path: &str| {
         let mut told = server.get(path).ok(200);
-        assert!(
-            told.as_object_mut().unwrap().remove("lag_s").is_some_and(|lag| lag.as_f64().is_some()),
-            "{path}"
-        );
+        assert!(told.as_object_mut().unwrap().remove("lag_s").is_some_and(|lag| lag.as_f64().is_some()), "{path}");
         told
     };
     assert_eq!(without_lag("admin:subscriptions/bills"), without_lag("subscriptions/bills"));
