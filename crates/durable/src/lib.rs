@@ -40,7 +40,7 @@ pub use keyring::{KeyLook, Provider, Rotated, rotate_keyring, sealed_places};
 pub use layout::{Layout, LayoutError};
 pub use manifest::{
     ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Redactions, Replaced, ReplacedFiles,
-    SegmentRef, Tombstone, Tombstones,
+    SealedList, SegmentRef, Tombstone, Tombstones,
 };
 pub use merge::{
     Expected, HelpAnswer, HelpAsk, HelpError, MergeError, MergeLimits, MergeOrder, MergeReport, MergeSpec, Merged,

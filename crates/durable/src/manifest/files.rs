@@ -2,7 +2,7 @@
 
 use super::envelope::{Content, EnvelopeError, unwrap, wrap};
 use super::json::{self, Skeleton};
-use super::model::{Manifest, NO_MONTH, Replaced, SegmentRef, Tombstone};
+use super::model::{Manifest, NO_MONTH, Replaced, SealedList, SegmentRef, Tombstone};
 use crate::entry::FileEntry;
 use crate::objects::{Created, NotCreated, ObjectError, Objects, create};
 use crate::redaction::Redaction;
@@ -233,27 +233,29 @@ pub(crate) fn seal(objects: &dyn Objects, manifest: &mut Manifest) -> Result<(),
         let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-{n}");
         group.segments.push(write_segment(objects, Content::Segment, &stem, entries, json::write_segment)?);
     }
-    if manifest.replaced.inline.len() > INLINE_MAX {
-        let files = std::mem::take(&mut manifest.replaced.inline);
-        let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-r");
-        let sealed = write_segment(objects, Content::Replaced, &stem, files, json::write_replaced)?;
-        manifest.replaced.segments.push(sealed);
+    let stem = |kind: &str| format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-{kind}");
+    let Manifest { replaced, tombstones, redactions, .. } = manifest;
+    seal_list(objects, replaced, (Content::Replaced, &stem("r")), usize::MAX, json::write_replaced)?;
+    seal_list(objects, tombstones, (Content::Tombstones, &stem("t")), TOMBSTONES_MAX, json::write_tombstones)?;
+    seal_list(objects, redactions, (Content::Redactions, &stem("x")), usize::MAX, json::write_redactions)
+}
+
+/// Seals a list that has grown, in segments of so many at most.
+fn seal_list<T>(
+    objects: &dyn Objects,
+    list: &mut SealedList<T>,
+    (content, stem): (Content, &str),
+    most: usize,
+    encode: impl Fn(&[T]) -> Result<Vec<u8>, serde_json::Error>,
+) -> Result<(), ManifestError> {
+    if list.inline.len() <= INLINE_MAX {
+        return Ok(());
     }
-    if manifest.tombstones.inline.len() > INLINE_MAX {
-        let mut files = std::mem::take(&mut manifest.tombstones.inline);
-        let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-t");
-        while !files.is_empty() {
-            let others = files.split_off(files.len().min(TOMBSTONES_MAX));
-            let sealed = write_segment(objects, Content::Tombstones, &stem, files, json::write_tombstones)?;
-            manifest.tombstones.segments.push(sealed);
-            files = others;
-        }
-    }
-    if manifest.redactions.inline.len() > INLINE_MAX {
-        let events = std::mem::take(&mut manifest.redactions.inline);
-        let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-x");
-        let sealed = write_segment(objects, Content::Redactions, &stem, events, json::write_redactions)?;
-        manifest.redactions.segments.push(sealed);
+    let mut entries = std::mem::take(&mut list.inline);
+    while !entries.is_empty() {
+        let others = entries.split_off(entries.len().min(most));
+        list.segments.push(write_segment(objects, content, stem, entries, &encode)?);
+        entries = others;
     }
     Ok(())
 }

@@ -140,11 +140,6 @@ impl Tombstones {
 }
 
 impl ReplacedFiles {
-    /// All of them, the oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Replaced> {
-        self.segments.iter().flat_map(|(_, files)| files.iter()).chain(&self.inline)
-    }
-
     /// Drops what names no file any more; a segment goes when all of its files are gone.
     pub(crate) fn forget(&mut self, gone: &HashSet<String>) {
         self.inline.retain(|file| !gone.contains(&file.path));

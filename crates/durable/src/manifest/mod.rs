@@ -22,8 +22,8 @@ pub(crate) use json::Skeleton;
 #[cfg(test)]
 pub(crate) use model::NO_MONTH;
 pub use model::{
-    ChunkMark, Group, GroupKey, LogState, Manifest, Redactions, Replaced, ReplacedFiles, SegmentRef, Tombstone,
-    Tombstones,
+    ChunkMark, Group, GroupKey, LogState, Manifest, Redactions, Replaced, ReplacedFiles, SealedList, SegmentRef,
+    Tombstone, Tombstones,
 };
 
 #[cfg(test)]

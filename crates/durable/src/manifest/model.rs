@@ -107,27 +107,24 @@ const fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// The replaced files of a version.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ReplacedFiles {
+/// A list of a version, oldest first: what has grown stands in sealed segments.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SealedList<T> {
     /// Sealed segments with what they hold.
-    pub segments: Vec<(SegmentRef, Arc<[Replaced]>)>,
+    pub segments: Vec<(SegmentRef, Arc<[T]>)>,
     /// Those that stand in the version file itself.
-    pub inline: Vec<Replaced>,
+    pub inline: Vec<T>,
 }
 
-/// The redactions of a store, oldest first. They are only ever added to.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Redactions {
-    /// Sealed segments with what they hold.
-    pub segments: Vec<(SegmentRef, Arc<[Redaction]>)>,
-    /// Those that stand in the version file itself.
-    pub inline: Vec<Redaction>,
+impl<T> Default for SealedList<T> {
+    fn default() -> Self {
+        Self { segments: Vec::new(), inline: Vec::new() }
+    }
 }
 
-impl Redactions {
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Redaction> {
+impl<T> SealedList<T> {
+    /// All of them, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.segments.iter().flat_map(|(_, sealed)| sealed.iter()).chain(&self.inline)
     }
 
@@ -143,6 +140,12 @@ impl Redactions {
         self.len() == 0
     }
 }
+
+/// The replaced files of a version.
+pub type ReplacedFiles = SealedList<Replaced>;
+
+/// The redactions of a store. They are only ever added to.
+pub type Redactions = SealedList<Redaction>;
 
 /// A file that retention took out, with all that is needed to bring it back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -158,32 +161,7 @@ pub struct Tombstone {
 }
 
 /// The tombstones of a version.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Tombstones {
-    /// Sealed segments with what they hold.
-    pub segments: Vec<(SegmentRef, Arc<[Tombstone]>)>,
-    /// Those that stand in the version file itself.
-    pub inline: Vec<Tombstone>,
-}
-
-impl Tombstones {
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Tombstone> {
-        self.segments.iter().flat_map(|(_, sealed)| sealed.iter()).chain(&self.inline)
-    }
-
-    /// How many.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.segments.iter().map(|(_, sealed)| sealed.len()).sum::<usize>() + self.inline.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
+pub type Tombstones = SealedList<Tombstone>;
 
 /// The month of files whose moments no calendar names.
 pub(crate) const NO_MONTH: &str = "none";
