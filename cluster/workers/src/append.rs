@@ -19,8 +19,8 @@ use actix::prelude::SendError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strandline_engine::append::{
-    Again, Answer, AppendOutcome, AppendRequest, Expected, Hashes, IdsChecked, Known, OnError, Rules, ToReserve,
-    ids_to_check,
+    Again, Answer, AppendError, AppendOutcome, AppendRequest, Expected, Hashes, IdsChecked, Known, OnError, Rules,
+    ToReserve, ids_to_check,
 };
 use strandline_engine::store::Store;
 use strandline_event::{BatchBytes, BatchUnit, LogKey};
@@ -39,6 +39,8 @@ pub(crate) struct AppendReply {
     to: ReplyTo,
     began: Instant,
     span: Span,
+    /// How many appends the request is, where each of its rows is one.
+    each: Option<u64>,
     _permit: Arc<BytePermit>,
 }
 
@@ -76,9 +78,34 @@ impl AppendReply {
         let (began, span) = (Instant::now(), spans::appends(count));
         let place = |at| {
             let to = ReplyTo::Place(Arc::clone(&answers), at);
-            Self { to, began, span: span.clone(), _permit: Arc::clone(permit) }
+            Self { to, began, span: span.clone(), each: None, _permit: Arc::clone(permit) }
         };
         (0..count).map(place).collect()
+    }
+
+    /// The reply to as many appends, each a row of one request.
+    pub(crate) fn of_rows(
+        count: usize,
+        permit: &Arc<BytePermit>,
+        waiting: &Gauge,
+        done: impl FnOnce(AnswerList) + Send + Sync + 'static,
+    ) -> Self {
+        let to = ReplyTo::Place(Answers::new(1, waiting.mark(count), done), 0);
+        let (began, span) = (Instant::now(), spans::appends(count));
+        Self { to, began, span, each: Some(count as u64), _permit: Arc::clone(permit) }
+    }
+
+    /// Appends that are answered with yes, and with no. Of rows those that are not stored are asked for again, each by itself.
+    pub(crate) fn decided(&self, answer: &Answer) -> (u64, u64) {
+        match (answer, self.each) {
+            (Answer::Done(_), None) => (1, 0),
+            (Answer::Done(outcome), Some(_)) => {
+                (outcome.stamped.as_ref().map_or(0, |stamped| stamped.rows() as u64), 0)
+            }
+            (Answer::Refused(refusal), Some(_)) if matches!(refusal.error, AppendError::NotLeader { .. }) => (0, 0),
+            (Answer::Refused(_), each) => (0, each.unwrap_or(1)),
+            (Answer::Again(_), _) => (0, 0),
+        }
     }
 
     /// What an owner that stops says: nothing of it was stored.
@@ -193,7 +220,7 @@ impl Submission<'_> {
         let (answer, answered) = oneshot::channel();
         let to = ReplyTo::One(answer, self.waiting.mark(1));
         let span = spans::append(&self.batch);
-        let reply = AppendReply { to, began: Instant::now(), span, _permit: Arc::clone(&self.permit) };
+        let reply = AppendReply { to, began: Instant::now(), span, each: None, _permit: Arc::clone(&self.permit) };
         match self.owner.try_send(Append { request, reply }) {
             Ok(()) => answered.await.map_err(|_| NodeError::OutcomeUnknown)?,
             Err(refused) => Err(not_taken(&refused)),

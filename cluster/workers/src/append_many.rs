@@ -317,7 +317,12 @@ impl StoreHandle {
     ) {
         let metrics = &self.node.shared.metrics;
         let replies = AppendReply::several(requests.len(), permit, &metrics.appends_waiting, done);
-        let requests = requests.into_iter().zip(replies).collect();
+        self.send_to(owner, requests.into_iter().zip(replies).collect());
+    }
+
+    /// Sends requests of one log to their owner, who answers at once if it does not take them.
+    pub(crate) fn send_to(&self, owner: &Addr<WalWorker>, requests: Vec<(AppendRequest, AppendReply)>) {
+        let metrics = &self.node.shared.metrics;
         if let Err(refused) = owner.try_send(AppendTogether { requests }) {
             let (why, message) = match refused {
                 SendError::Full(message) => {

@@ -65,19 +65,27 @@ impl StoreHandle {
 
     /// The owner that can judge all of them as they are; `None`: they need more than that.
     fn straight_owner(&self, appends: &[StreamAppend]) -> Option<Addr<WalWorker>> {
-        let first = appends.first()?.batch.view();
+        self.straight_owner_of(appends.iter().map(|append| append.batch.view()))
+    }
+
+    /// The owner that can judge all of these batches as they are; `None`: they need more than that.
+    pub(crate) fn straight_owner_of<'a>(
+        &self,
+        mut batches: impl Iterator<Item = BatchView<'a>> + Clone,
+    ) -> Option<Addr<WalWorker>> {
+        let first = batches.clone().next()?;
         let stream_type = first.stream_type();
         let buckets = self.parts.store.buckets_of(stream_type);
-        let bucket_of = |view: BatchView<'_>| bucket_of_stream(view.stream(0), buckets);
-        let bucket = bucket_of(first);
-        let is_plain = |append: &StreamAppend| {
-            let view = append.batch.view();
-            view.stream_type() == stream_type && bucket_of(view) == bucket && ids_to_check(view).next().is_none()
+        let bucket = bucket_of_stream(first.stream(0), buckets);
+        let is_plain = |view: BatchView<'_>| {
+            let mut streams = (0..view.stream_count()).map(|stream| view.stream(stream));
+            let is_one = buckets == 1 || streams.all(|stream| bucket_of_stream(stream, buckets) == bucket);
+            view.stream_type() == stream_type && is_one && ids_to_check(view).next().is_none()
         };
         let store_is_plain = !self.is_limited()
             && (self.node.shared.subjects.is_none() || self.parts.replicas.is_some())
             && self.config().projection.mode != ProjectionMode::Sync;
-        if !store_is_plain || !appends.iter().all(is_plain) {
+        if !store_is_plain || !batches.all(is_plain) {
             return None;
         }
         let (_, owner) = self.serving_owner(first).ok()?;

@@ -6,6 +6,7 @@
 mod answers;
 mod append;
 mod append_many;
+mod append_rows;
 mod append_straight;
 mod bulk;
 mod by_owner;
@@ -60,6 +61,7 @@ mod wal_worker;
 pub mod wiring;
 
 pub use append_many::{Outcome, StreamAppend, StreamOutcome};
+pub use append_rows::RowsOutcome;
 pub use by_owner::same_owner_again;
 pub use compaction::job::{Job, JobBook, JobEnd, JobKind};
 pub use data_dir::{DataDirError, parse_node_id};

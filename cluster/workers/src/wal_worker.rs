@@ -263,13 +263,11 @@ impl WalWorker {
 
     fn answer(&self, reply: AppendReply, answer: Answer, now: Instant) {
         let metrics = &self.parts.metrics;
-        match &answer {
-            Answer::Done(_) => metrics.appends.add(1),
-            Answer::Refused(_) => metrics.appends_refused.add(1),
-            Answer::Again(_) => {}
-        }
+        let (done, refused) = reply.decided(&answer);
+        metrics.appends.add(done);
+        metrics.appends_refused.add(refused);
         // before it goes: who hears it may look
-        self.parts.measured.append_us.record_time(reply.took(now));
+        self.parts.measured.append_us.record_times(reply.took(now), (done + refused).max(1));
         reply.send(answer);
     }
 

@@ -29,7 +29,7 @@ pub use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, EventInput, Even
 pub use wire::append::{Expected, OnError};
 pub use wire::events::Events;
 pub use wire::hello::Welcome;
-pub use wire::outcome::{Appended, BulkOutcomes, KnownEvent, PartAppended, RejectedRow};
+pub use wire::outcome::{Appended, BulkOutcomes, KnownEvent, PartAppended, RejectedRow, StoredEvent};
 pub use wire::read::{AllWanted, Direction, Filter, HeadIs, PageFacts, StreamWanted};
 pub use wire::refused::Refused;
 pub use wire::stay::Stay;

@@ -10,7 +10,7 @@ use strandline_client::wire::events::Events;
 use strandline_client::wire::fields::Reader;
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
 use strandline_client::wire::header::{Header, Kind};
-use strandline_client::wire::{append, hello, outcome, read, refused, stay, subscribe};
+use strandline_client::wire::{append, append_rows, hello, outcome, read, refused, stay, subscribe};
 use strandline_event::BatchBytes;
 use strandline_event::foreign::check_foreign;
 
@@ -65,6 +65,11 @@ fn decode(frame: &Frame) {
         Some(Kind::AppendBulk) => {
             if let Ok((batches, _)) = append::decode_bulk(body) {
                 batches.iter().for_each(judge);
+            }
+        }
+        Some(Kind::AppendRows) => {
+            if let Ok(rows) = append_rows::decode_append_rows(body) {
+                judge(&rows.batch);
             }
         }
         Some(Kind::Appended) => drop(outcome::decode_appended(body)),

@@ -9,6 +9,7 @@ use crate::native::several::{Several, Told, send_on};
 use std::sync::Arc;
 use strandline_client::wire::append::{Appends, Expected as WireExpected, OnError as WireOnError};
 use strandline_client::wire::header::Kind;
+pub(super) use strandline_client::wire::outcome::AppendOutcomes;
 use strandline_client::wire::outcome::OutcomesWriter;
 use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_client::{Appended, Client, ClientError, KnownEvent, PartAppended, Refused, RejectedRow};
@@ -57,17 +58,16 @@ impl Checked {
         rows * KNOWN_BYTES + self.refused.len() * OUTCOME_BYTES
     }
 
-    /// Appends what is right, by `relay` also what other nodes lead; `then` is given the answer to all. It must not wait: the owner of a log may
+    /// Appends what is right, by `relay` also what other nodes lead; `then` is given the outcomes of all. It must not wait: the owner of a log may
     /// be who calls it.
     pub(super) fn begin(
         self,
         served: &Arc<ServedStore>,
         (relay, asker): (Option<Arc<Relay>>, Option<Asker>),
-        request: u64,
-        permit: BytePermit,
-        then: impl FnOnce(Vec<u8>) + Send + Sync + 'static,
+        permit: Arc<BytePermit>,
+        then: impl FnOnce(AppendOutcomes) + Send + Sync + 'static,
     ) {
-        let (wrong, answering, permit) = (self.refused, Arc::clone(served), Arc::new(permit));
+        let (wrong, answering) = (self.refused, Arc::clone(served));
         let sending = relay.map(|relay| {
             let (served, appends, permit) = (Arc::clone(served), self.appends.clone(), Arc::clone(&permit));
             (Streams { served, appends, dry_run: self.dry_run, permit }, relay, Handle::current())
@@ -79,30 +79,39 @@ impl Checked {
             let told = outcomes.iter().any(is_led_elsewhere);
             let Some((streams, relay, runtime)) = sending.filter(|_| told) else {
                 let outcomes = outcomes.into_iter().map(|outcome| stream_told(outcome, &answering).said());
-                return then(answer(request, wrong, outcomes));
+                return then(placed(wrong, outcomes));
             };
             runtime.spawn(async move {
                 let told = outcomes.into_iter().map(|outcome| stream_told(outcome, &answering)).collect();
                 let outcomes = streams.send_on(told, &relay).await;
-                then(answer(request, wrong, outcomes.into_iter()));
+                then(placed(wrong, outcomes.into_iter()));
             });
         };
         served.store.append_many_then(self.appends, self.dry_run, &permit, then);
     }
 }
 
-/// The answer to a frame: in each place what is wrong with the append, or its outcome.
-fn answer(
-    request: u64,
+/// In each place what is wrong with the append, or its outcome.
+fn placed(
     refusals: Vec<Option<Refused>>,
     mut outcomes: impl Iterator<Item = Result<Appended, Refused>>,
-) -> Vec<u8> {
-    let mut out = OutcomesWriter::new(Kind::Appended, request, refusals.len());
-    let lost = || Err(Refused::new(ErrorKind::Io, "the append was lost inside the program"));
-    for wrong in refusals {
-        match wrong.map_or_else(|| outcomes.next().unwrap_or_else(lost), Err) {
-            Ok(appended) => out.appended(&appended),
-            Err(refused) => out.refused(&refused),
+) -> AppendOutcomes {
+    let outcome = |wrong: Option<Refused>| wrong.map_or_else(|| outcomes.next().unwrap_or_else(lost), Err);
+    refusals.into_iter().map(outcome).collect()
+}
+
+/// What is said where there should be an outcome.
+pub(super) fn lost() -> Result<Appended, Refused> {
+    Err(Refused::new(ErrorKind::Io, "the append was lost inside the program"))
+}
+
+/// The answer to a frame.
+pub(super) fn encode_outcomes(request: u64, outcomes: &[Result<Appended, Refused>]) -> Vec<u8> {
+    let mut out = OutcomesWriter::new(Kind::Appended, request, outcomes.len());
+    for outcome in outcomes {
+        match outcome {
+            Ok(appended) => out.appended(appended),
+            Err(refused) => out.refused(refused),
         }
     }
     out.finish().into_bytes()

@@ -11,7 +11,17 @@ use strandline_event::{BatchView, ErrorKind, Field, FieldNames};
 
 /// Checks streams, limits and JSON of a batch.
 pub(super) fn check(batch: BatchView<'_>, names: &FieldNames) -> Result<(), Refused> {
-    check_foreign(batch).map_err(|error| foreign(&error, names))?;
+    check_limits(batch, names)?;
+    check_payloads(batch, names)
+}
+
+/// Checks streams and limits: what a client that makes batches itself knows before.
+pub(super) fn check_limits(batch: BatchView<'_>, names: &FieldNames) -> Result<(), Refused> {
+    check_foreign(batch).map_err(|error| foreign(&error, names))
+}
+
+/// Checks JSON.
+pub(super) fn check_payloads(batch: BatchView<'_>, names: &FieldNames) -> Result<(), Refused> {
     for row in 0..batch.rows() {
         check_json(names.get(Field::Payload), batch.data(row), row)?;
         if let Some(metadata) = batch.metadata(row) {

@@ -6,6 +6,7 @@
 use crate::access::audit::Asked;
 use crate::error::ApiError;
 use crate::http::call::App;
+use crate::native::append::{AppendOutcomes, encode_outcomes};
 use crate::native::outbox::Outbox;
 use crate::native::pass::InParts;
 use crate::native::refusal::{of_api, refused};
@@ -381,15 +382,19 @@ impl Connection {
         let (bodies, read) = (self.session.bodies_elsewhere(), self.session.read_elsewhere());
         let asker = self.session.asker(self.from, decoded.name());
         let decoded = match decoded {
-            Decoded::Append(checked) => {
+            Decoded::Append(_) | Decoded::Rows(_) => {
                 let led = self.session.led_elsewhere();
                 let begun = span.clone();
-                let answered = move |frame| {
-                    outbox.answer(request, frame, room, BytePermit::default());
+                let answered = move |outcomes: AppendOutcomes| {
+                    outbox.answer(request, encode_outcomes(request, &outcomes), room, BytePermit::default());
                     drop((place, span));
                 };
-                let permit = permit.unwrap_or_default();
-                return begun.in_scope(|| checked.begin(&served, (led, asker), request, permit, answered));
+                let permit = Arc::new(permit.unwrap_or_default());
+                return begun.in_scope(|| match decoded {
+                    Decoded::Append(checked) => checked.begin(&served, (led, asker), permit, answered),
+                    Decoded::Rows(checked) => checked.begin(&served, (led, asker), permit, answered),
+                    _ => {}
+                });
             }
             Decoded::Scan(wanted) => return self.spawn_parts(request, InParts::Scan(wanted)).await,
             Decoded::Subscribe(wanted) => return self.spawn_parts(request, InParts::Subscription(wanted)).await,

@@ -11,6 +11,7 @@
 //! connection and no other. Where there is no room for a connection, the oldest that has not said who it is gives way to it.
 
 mod append;
+mod append_rows;
 mod checks;
 mod connection;
 mod outbox;

@@ -5,11 +5,13 @@ use crate::error::ApiError;
 use crate::http::call::App;
 use crate::http::call::ServedStore;
 use crate::native::append::{Checked, CheckedBulk};
+use crate::native::append_rows::CheckedRows;
 use crate::native::refusal::{of_api, refused};
 use crate::native::relay::Relay;
 use crate::native::session::Asker;
 use std::sync::Arc;
 use strandline_client::wire::append::{decode_append, decode_bulk};
+use strandline_client::wire::append_rows::decode_append_rows;
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::events::EventsWriter;
 use strandline_client::wire::fields::Writer;
@@ -37,6 +39,7 @@ pub(super) enum Decoded {
     Ping,
     Stay(Stay),
     Append(Checked),
+    Rows(CheckedRows),
     Bulk(CheckedBulk),
     Head(HeadOf),
     Stream(StreamWanted),
@@ -76,6 +79,7 @@ pub(super) fn decode(frame: &Frame, names: &FieldNames) -> Result<Decoded, Faile
     };
     Ok(match kind {
         Kind::Append => Decoded::Append(Checked::new(decode_append(body)?, names)),
+        Kind::AppendRows => Decoded::Rows(CheckedRows::new(decode_append_rows(body)?, names)?),
         Kind::AppendBulk => {
             let (batches, on_error) = decode_bulk(body)?;
             Decoded::Bulk(CheckedBulk::new(batches, on_error, names)?)
@@ -145,7 +149,7 @@ impl Decoded {
     /// What it needs of its caller.
     pub(super) const fn need(&self) -> Need {
         match self {
-            Self::Append(_) | Self::Bulk(_) => Need::Append,
+            Self::Append(_) | Self::Rows(_) | Self::Bulk(_) => Need::Append,
             Self::Head(_) | Self::Stream(_) | Self::All(_) | Self::Scan(_) | Self::Subscribe(_) => Need::Read,
             Self::Ping | Self::Stay(_) | Self::ScanMore(_) | Self::ScanCancel => Need::Token,
         }
@@ -157,6 +161,7 @@ impl Decoded {
             Self::Ping => "Ping",
             Self::Stay(_) => "Stay",
             Self::Append(_) => "Append",
+            Self::Rows(_) => "AppendRows",
             Self::Bulk(_) => "AppendBulk",
             Self::Head(_) => "Head",
             Self::Stream(_) => "ReadStream",
@@ -182,6 +187,7 @@ impl Decoded {
     pub(super) fn answer_bytes(&self) -> usize {
         match self {
             Self::Append(checked) => checked.answer_bytes(),
+            Self::Rows(checked) => checked.answer_bytes(),
             Self::Bulk(checked) => checked.answer_bytes(),
             Self::Stream(_) | Self::All(_) => PAGE_BYTES_MAX,
             // each of its parts is reserved by itself
@@ -244,6 +250,7 @@ impl Decoded {
             // a part of another request, or answered otherwise: the connection keeps these
             Self::Stay(_)
             | Self::Append(_)
+            | Self::Rows(_)
             | Self::Scan(_)
             | Self::Subscribe(_)
             | Self::ScanMore(_)

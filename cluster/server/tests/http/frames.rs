@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 use strandline_client::wire::append::{encode_append, encode_bulk};
+use strandline_client::wire::append_rows::encode_append_rows;
 use strandline_client::wire::fields::Reader;
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
 use strandline_client::wire::header::Kind;
@@ -37,7 +38,7 @@ enum Asks {
 /// The decision that a new kind needs.
 fn asks(kind: Kind) -> Asks {
     match kind {
-        Kind::Append | Kind::AppendBulk => Asks::For(Role::Append),
+        Kind::Append | Kind::AppendBulk | Kind::AppendRows => Asks::For(Role::Append),
         Kind::Head | Kind::ReadStream | Kind::ReadAll | Kind::Scan | Kind::Subscribe => Asks::For(Role::Read),
         Kind::Ping | Kind::Stay => Asks::Token,
         Kind::ScanMore | Kind::ScanCancel => Asks::Part,
@@ -70,6 +71,10 @@ fn frame(kind: Kind, stream: &str) -> Vec<u8> {
         Kind::Append => {
             let batch = batch(BatchUnit::Append, stream);
             encode_append(REQUEST, std::iter::once((&batch, Expected::Any)), false)
+        }
+        Kind::AppendRows => {
+            let batch = batch(BatchUnit::Append, stream);
+            encode_append_rows(REQUEST, [(&batch, Expected::Any); 2].into_iter()).unwrap()
         }
         Kind::AppendBulk => encode_bulk(REQUEST, &[batch(BatchUnit::Rows, stream)], OnError::Abort),
         Kind::Head => HeadOf { stream_type, stream_id: stream.to_owned() }.encode(REQUEST),

@@ -72,16 +72,26 @@ impl Histogram {
 
     /// Counts a value.
     pub fn record(&self, value: u64) {
+        self.record_all(value, 1);
+    }
+
+    /// Counts a value so many times.
+    fn record_all(&self, value: u64, times: u64) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.buckets.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(times, Ordering::Relaxed);
         }
-        self.sum.fetch_add(value, Ordering::Relaxed);
+        self.sum.fetch_add(value.saturating_mul(times), Ordering::Relaxed);
     }
 
     /// Counts a time, in microseconds.
     pub fn record_time(&self, took: Duration) {
-        self.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.record_times(took, 1);
+    }
+
+    /// Counts the time that so many things took together.
+    pub fn record_times(&self, took: Duration, times: u64) {
+        self.record_all(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), times);
     }
 
     /// (bound, values up to it) for each bound, then the number of all values and their sum.

@@ -13,6 +13,7 @@
 
 use crate::net::error::ClientError;
 use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, body_bytes_of_one, bytes_in_frame, encode_append};
+use crate::wire::append_rows::{encode_append_rows, may_be_row};
 use crate::wire::fields::Encoded;
 use crate::wire::frames::Frame;
 use crate::wire::header::{Kind, NO_EVENTS_BODY_MAX};
@@ -181,7 +182,14 @@ impl Body {
 
 enum InFlight {
     Request(Request),
-    Singles(Vec<Single>),
+    Singles(Gathered),
+}
+
+/// Single appends of one frame.
+struct Gathered {
+    singles: Vec<Single>,
+    /// They went as rows of one batch.
+    are_rows: bool,
 }
 
 /// The queues of one client.
@@ -196,6 +204,8 @@ pub(super) struct Queue {
     /// Appends of these frames.
     singles_in_flight: usize,
     last_id: u64,
+    /// The server of this connection does not know rows of one batch.
+    without_rows: bool,
     pub(super) closed: bool,
     /// Of the last connection.
     pub(super) welcome: Option<Arc<Welcome>>,
@@ -204,7 +214,7 @@ pub(super) struct Queue {
 /// What goes to the socket next.
 pub(super) struct Taken {
     pub(super) frames: Vec<Arc<Encoded>>,
-    gathered: Option<(u64, Vec<Single>)>,
+    gathered: Option<(u64, Gathered)>,
 }
 
 impl Queue {
@@ -261,6 +271,8 @@ impl Queue {
             return Err(ClientError::Refused(Refused::new(ErrorKind::NotFound, text)));
         }
         self.welcome = Some(Arc::new(welcome));
+        // another server may
+        self.without_rows = false;
         let mut untold = Vec::new();
         for request in std::mem::take(&mut self.requests) {
             untold.extend(self.push_request(request));
@@ -306,24 +318,27 @@ impl Queue {
             // whose way nobody shares
             let callers = self.singles.len() + self.singles_in_flight;
             let share = callers.div_ceil(GATHERED_IN_FLIGHT.min(requests_max)).clamp(GATHERED_MIN, BATCHES_MAX);
-            let mut bytes = BYTES_BEFORE;
+            let (mut bytes, mut only_rows) = (BYTES_BEFORE, !self.without_rows);
             let fitting = self.singles.iter().take(share).take_while(|single| {
                 bytes += bytes_in_frame(&single.batch);
-                bytes <= gathered_max
+                only_rows = only_rows && may_be_row(&single.batch);
+                // a server that does not know the frame takes it for one without events
+                bytes <= if only_rows { gathered_max.min(NO_EVENTS_BODY_MAX) } else { gathered_max }
             });
             let count = fitting.count().max(1);
+            let are_rows = !self.without_rows;
             let singles = self.singles.drain(..count).collect();
             self.gathered_in_flight += 1;
             self.singles_in_flight += count;
-            taken.gathered = Some((self.next_id(), singles));
+            taken.gathered = Some((self.next_id(), Gathered { singles, are_rows }));
         }
         taken
     }
 
     /// The gathered appends of what was taken are on their way.
     pub(super) fn on_its_way(&mut self, taken: &mut Taken) {
-        if let Some((id, singles)) = taken.gathered.take() {
-            self.in_flight.insert(id, InFlight::Singles(singles));
+        if let Some((id, gathered)) = taken.gathered.take() {
+            self.in_flight.insert(id, InFlight::Singles(gathered));
         }
     }
 
@@ -340,9 +355,15 @@ impl Queue {
         }
         Some(match entry.remove() {
             InFlight::Request(request) => Answered::Request(request),
-            InFlight::Singles(singles) => {
+            InFlight::Singles(Gathered { singles, are_rows }) => {
                 self.gathered_in_flight -= 1;
                 self.singles_in_flight -= singles.len();
+                if are_rows && is_not_supported(frame) {
+                    // nothing of it was done: they go as before there were such frames, in their order
+                    self.without_rows = true;
+                    singles.into_iter().rev().for_each(|single| self.singles.push_front(single));
+                    return None;
+                }
                 Answered::Singles(singles)
             }
         })
@@ -374,7 +395,7 @@ impl Queue {
                     }
                     Reply::One(_) => untold.push(Untold::Request(request, unknown())),
                 },
-                InFlight::Singles(singles) => {
+                InFlight::Singles(Gathered { singles, .. }) => {
                     for single in singles.into_iter().rev() {
                         if safe(Repeat::of(&single.batch), single.broken) {
                             self.singles.push_front(Single { broken: single.broken + 1, ..single });
@@ -416,13 +437,21 @@ fn is_not_last(frame: &Frame) -> bool {
     is_part && frame.body.first().is_some_and(|facts| facts & 1 == 0)
 }
 
+/// Whether the server does not know what a frame asked.
+fn is_not_supported(answer: &Frame) -> bool {
+    let refused = super::appended(answer).err();
+    refused.is_some_and(|error| error.kind() == Some(ErrorKind::NotSupported))
+}
+
 impl Taken {
     /// Makes the frame of the gathered appends; not under the lock that callers wait for.
     pub(super) fn encode(&mut self) {
-        if let Some((id, singles)) = &self.gathered {
-            let appends = singles.iter().map(|single| (&single.batch, single.expected));
-            self.frames.push(Arc::new(encode_append(*id, appends, false)));
-        }
+        let Some((id, Gathered { singles, are_rows })) = &mut self.gathered else { return };
+        let appends = singles.iter().map(|single| (&single.batch, single.expected));
+        let rows = if *are_rows { encode_append_rows(*id, appends.clone()) } else { None };
+        let rows = rows.filter(|frame| frame.body_bytes <= NO_EVENTS_BODY_MAX);
+        *are_rows = rows.is_some();
+        self.frames.push(Arc::new(rows.unwrap_or_else(|| encode_append(*id, appends, false))));
     }
 
     pub(super) const fn has_gathered(&self) -> bool {

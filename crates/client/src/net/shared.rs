@@ -122,8 +122,7 @@ impl Shared {
         let answered = queue.answered(&frame);
         let may_go_on = queue.has_waiting();
         drop(queue);
-        let Some(answered) = answered else { return Ok(()) };
-        let delivered = answered.deliver(frame);
+        let delivered = answered.map_or(Ok(()), |answered| answered.deliver(frame));
         if may_go_on {
             self.wake.notify_one();
         }

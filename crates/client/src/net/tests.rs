@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::wire::append::{body_bytes_of_one, decode_append};
+use crate::wire::append_rows::decode_append_rows;
 use crate::wire::frames::{FrameReader, Step};
 use crate::wire::header::NO_EVENTS_BODY_MAX;
 use crate::wire::outcome::OutcomesWriter;
@@ -72,7 +73,7 @@ impl Played {
     }
 
     pub(crate) async fn store(&mut self, frame: &Frame) {
-        let count = decode_append(&frame.body).unwrap().appends.len();
+        let count = appends_in(frame);
         let mut out = OutcomesWriter::new(Kind::Appended, frame.header.request, count);
         for _ in 0..count {
             let mut stamps = StampsBuilder::new(Micros(1), IdPrefix::v7(Micros(1), 1), 1);
@@ -80,6 +81,14 @@ impl Played {
             out.appended(&Appended::Stored(stamps.finish()));
         }
         self.say(out.finish()).await;
+    }
+}
+
+/// Appends of a frame, whatever its kind.
+pub(crate) fn appends_in(frame: &Frame) -> usize {
+    match Kind::from_u8(frame.header.kind) {
+        Some(Kind::AppendRows) => decode_append_rows(&frame.body).unwrap().expected.len(),
+        _ => decode_append(&frame.body).unwrap().appends.len(),
     }
 }
 

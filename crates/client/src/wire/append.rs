@@ -25,7 +25,7 @@ pub enum Expected {
 }
 
 impl Expected {
-    const fn to_wire(self) -> (u8, u64) {
+    pub(super) const fn to_wire(self) -> (u8, u64) {
         match self {
             Self::Any => (0, 0),
             Self::Empty => (1, 0),
@@ -33,7 +33,7 @@ impl Expected {
         }
     }
 
-    const fn from_wire(kind: u8, seq: u64) -> Option<Self> {
+    pub(super) const fn from_wire(kind: u8, seq: u64) -> Option<Self> {
         match (kind, seq) {
             (0, 0) => Some(Self::Any),
             (1, 0) => Some(Self::Empty),

@@ -96,13 +96,15 @@ kinds! {
     Subscribe = 30,
     /// A part of the answer.
     SubscribePart = 31,
+    /// Single events, each an append of its own, as rows of one batch.
+    AppendRows = 32,
 }
 
 impl Kind {
     /// Whether a client's frame of this kind carries events: it may have a body as large as the server takes, others are small.
     #[must_use]
     pub const fn carries_events(self) -> bool {
-        matches!(self, Self::Append | Self::AppendBulk)
+        matches!(self, Self::Append | Self::AppendBulk | Self::AppendRows)
     }
 }
 

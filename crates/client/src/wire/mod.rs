@@ -2,6 +2,7 @@
 //! make and cut those between nodes too.
 
 pub mod append;
+pub mod append_rows;
 pub mod error;
 pub mod events;
 pub mod fields;

@@ -18,11 +18,24 @@ pub struct KnownEvent {
     pub ingested_at: Option<Micros>,
 }
 
+/// What the server assigned to an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoredEvent {
+    /// Its id.
+    pub event_id: EventId,
+    /// Its seq.
+    pub seq: Seq,
+    /// When it was taken.
+    pub ingested_at: Micros,
+}
+
 /// An append that is stored.
 #[derive(Clone, Debug)]
 pub enum Appended {
     /// Now (or, of a dry run, could be): what the server assigned to each row.
     Stored(Stamps),
+    /// Now, one event that went as a row among others.
+    One(StoredEvent),
     /// Before: the first answer again.
     Known(Vec<KnownEvent>),
 }
@@ -33,6 +46,7 @@ impl Appended {
     pub fn first_seq(&self) -> Seq {
         match self {
             Self::Stored(stamps) => stamps.seq(0),
+            Self::One(event) => event.seq,
             Self::Known(events) => events.first().map_or(Seq::ZERO, |event| event.seq),
         }
     }
@@ -42,6 +56,7 @@ impl Appended {
     pub fn last_seq(&self) -> Seq {
         match self {
             Self::Stored(stamps) => stamps.seq(stamps.rows().saturating_sub(1)),
+            Self::One(event) => event.seq,
             Self::Known(events) => events.last().map_or(Seq::ZERO, |event| event.seq),
         }
     }
@@ -80,6 +95,7 @@ pub struct PartAppended {
 const STORED: u8 = 1;
 const KNOWN: u8 = 2;
 const REFUSED: u8 = 3;
+const ONE: u8 = 4;
 const KNOWN_BYTES: usize = 40;
 
 /// An answer that grows outcome by outcome.
@@ -87,7 +103,7 @@ const KNOWN_BYTES: usize = 40;
 pub struct OutcomesWriter(Writer);
 
 impl OutcomesWriter {
-    /// Of Append or of AppendBulk.
+    /// Of Append, of AppendRows or of AppendBulk.
     #[must_use]
     pub fn new(kind: Kind, request: u64, count: usize) -> Self {
         let mut out = Writer::with_capacity(kind, request, 16 + count * 64);
@@ -110,6 +126,11 @@ impl OutcomesWriter {
     pub fn appended(&mut self, appended: &Appended) {
         match appended {
             Appended::Stored(stamps) => self.outcome(STORED, |out| out.bytes(stamps.bytes())),
+            Appended::One(event) => self.outcome(ONE, |out| {
+                out.bytes(&event.event_id.0);
+                out.u64(event.seq.0);
+                out.i64(event.ingested_at.0);
+            }),
             Appended::Known(events) => self.outcome(KNOWN, |out| {
                 for event in events {
                     out.u8(u8::from(event.event_id.is_some()) | u8::from(event.ingested_at.is_some()) << 1);
@@ -168,6 +189,13 @@ pub fn decode_appended(body: &SharedBytes) -> Result<AppendOutcomes, WireError> 
             whole.then_some(Appended::Stored(stamps)).ok_or(WireError::Body("stamps of another length"))
         }
         KNOWN => known(bytes),
+        ONE => {
+            let mut fields = Reader::new(bytes);
+            let event_id = EventId(fields.id()?);
+            let (seq, ingested_at) = (Seq(fields.u64()?), Micros(fields.i64()?));
+            fields.end()?;
+            Ok(Appended::One(StoredEvent { event_id, seq, ingested_at }))
+        }
         _ => Err(WireError::Body("an outcome of an unknown form")),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use strandline_client::wire::append::{encode_append, encode_bulk};
+use strandline_client::wire::append_rows::{decode_append_rows, encode_append_rows};
 use strandline_client::wire::events::EventsWriter;
 use strandline_client::wire::fields::{Encoded, Reader, Writer};
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
@@ -15,7 +16,7 @@ use strandline_client::wire::read::{
 use strandline_client::wire::{append, read};
 use strandline_client::{
     Appended, BatchBuilder, BatchBytes, BatchUnit, Direction, EventInput, Expected, Filter, KnownEvent, OnError,
-    PageFacts, PartAppended, PartFacts, Position, Refused, RejectedRow, Seq, Stay, SubscribeWanted,
+    PageFacts, PartAppended, PartFacts, Position, Refused, RejectedRow, Seq, Stay, StoredEvent, SubscribeWanted,
 };
 use strandline_event::{Chunk, EventId, IdPrefix, Micros, StampedBatch, Stamps, StampsBuilder};
 
@@ -165,6 +166,34 @@ fn appended(request: u64) -> Encoded {
     out.finish()
 }
 
+/// Three single events of two streams.
+fn append_rows(request: u64) -> Encoded {
+    let one = |stream_id: &str, command_id| {
+        let mut builder = BatchBuilder::new("Call", BatchUnit::Append);
+        let event = EventInput {
+            stream_id,
+            event_type: "CallEnded",
+            data: "{\"n\":1}",
+            occurred_at: Some(AT),
+            command_id,
+            tenant_id: Some("t"),
+            ..EventInput::default()
+        };
+        builder.push(&event).unwrap();
+        builder.finish().unwrap()
+    };
+    let rows = [one("s0", Some("c")), one("s1", None), one("s0", None)];
+    let expected = [Expected::Empty, Expected::Any, Expected::At(Seq(1))];
+    encode_append_rows(request, rows.iter().zip(expected)).unwrap()
+}
+
+fn rows_appended(request: u64) -> Encoded {
+    let mut out = OutcomesWriter::new(Kind::Appended, request, 2);
+    out.appended(&Appended::One(StoredEvent { event_id: EventId([9; 16]), seq: Seq(3), ingested_at: AT }));
+    out.refused(&refused());
+    out.finish()
+}
+
 /// Rows of several tenants, whose ids have places.
 fn appended_of_tenants(request: u64) -> Encoded {
     let mut out = OutcomesWriter::new(Kind::Appended, request, 1);
@@ -254,6 +283,8 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("append_whole", encode_append(4, std::iter::once((&whole(BatchUnit::Append), Expected::Any)), false)),
         ("appended", appended(4)),
         ("appended_of_tenants", appended_of_tenants(4)),
+        ("append_rows", append_rows(4)),
+        ("rows_appended", rows_appended(4)),
         ("append_bulk", encode_bulk(5, &[batch(BatchUnit::Rows, 3)], OnError::Skip)),
         ("append_bulk_whole", encode_bulk(5, &[whole(BatchUnit::Rows)], OnError::Abort)),
         ("bulk_appended", bulk_appended(5)),
@@ -293,6 +324,7 @@ pub(crate) fn decode(frame: &Frame) -> bool {
         Some(Kind::Ping | Kind::Pong | Kind::ScanCancel) => body.is_empty(),
         Some(Kind::Stay) => Stay::decode(body).is_ok(),
         Some(Kind::Append) => append::decode_append(body).is_ok(),
+        Some(Kind::AppendRows) => decode_append_rows(body).is_ok(),
         Some(Kind::Appended) => decode_appended(body).is_ok(),
         Some(Kind::AppendBulk) => append::decode_bulk(body).is_ok(),
         Some(Kind::BulkAppended) => decode_bulk_appended(body).is_ok(),

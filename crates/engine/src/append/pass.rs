@@ -280,6 +280,9 @@ impl Pass<'_> {
                 Err(error) => return Ok(Err(error)),
             }
         }
+        if let Some(error) = self.stands_elsewhere(row)? {
+            return Ok(self.without_command(row, Err(error)));
+        }
         let seq = match self.seq(row)? {
             Ok(Row::New(seq)) => seq,
             other => return Ok(self.without_command(row, other)),
@@ -293,6 +296,20 @@ impl Pass<'_> {
             return Ok(self.without_command(row, Err(AppendError::EventIdConflict { event_id })));
         }
         Ok(Ok(Row::New(seq)))
+    }
+
+    /// Of a row that is an append of its own: why its stream does not stand where it should.
+    fn stands_elsewhere(&mut self, row: usize) -> Result<Option<AppendError>, SettledError> {
+        let each = self.request.each.as_ref();
+        let Some(expected) = each.and_then(|each| each.get(row)).copied() else { return Ok(None) };
+        let stream = self.batch.stream_of(row);
+        let actual = self.head(stream)?;
+        let stream_id = || self.batch.stream(stream).to_owned();
+        Ok((!expected.allows(actual)).then(|| AppendError::WrongExpectedSeq {
+            stream_id: stream_id(),
+            expected,
+            actual,
+        }))
     }
 
     /// Why a caller that is limited to tenants may not append a row: by its tenant, or by the owner of its stream.

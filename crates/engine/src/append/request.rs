@@ -94,6 +94,8 @@ pub struct AppendRequest {
     pub batch: BatchBytes,
     /// For an append to one stream.
     pub expected: Expected,
+    /// For rows each of which is an append of its own: where its stream must stand before it, with the rows before.
+    pub each: Option<Arc<[Expected]>>,
     /// For a bulk body.
     pub on_error: OnError,
     /// A dry run: same checks, same answer, nothing stored.
@@ -117,6 +119,7 @@ impl AppendRequest {
         Self {
             batch,
             expected: Expected::Any,
+            each: None,
             on_error: OnError::Abort,
             inspect: false,
             ids: IdsChecked::default(),

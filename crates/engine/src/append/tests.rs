@@ -130,6 +130,58 @@ fn appends_of_one_group_are_judged_in_order_and_answered_when_durable() {
     );
 }
 
+/// Rows each of which is an append of its own: (stream, command, where the stream must stand).
+fn rows(rows: &[(&str, Option<&str>, Expected)]) -> AppendRequest {
+    let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+    for (stream_id, command_id, _) in rows.iter().copied() {
+        builder.push(&EventInput { stream_id, event_type: "E", command_id, ..EventInput::default() }).unwrap();
+    }
+    let mut request = AppendRequest::new(builder.finish().unwrap());
+    request.on_error = OnError::Skip;
+    request.each = Some(rows.iter().map(|(_, _, expected)| *expected).collect());
+    request
+}
+
+#[test]
+fn rows_that_are_appends_of_their_own_are_judged_each_by_where_its_stream_stands_then() {
+    let mut rig = rig(CrashDisk::new());
+    rig.group();
+    assert!(rig.append(1, Some("known"), Expected::Empty, 1).is_none());
+    let at = |seq| Expected::At(Seq(seq));
+    let request = rows(&[
+        ("s", None, at(1)),
+        ("t", Some("c"), Expected::Empty),
+        ("t", None, Expected::Empty),
+        ("s", None, at(1)),
+        ("t", None, at(1)),
+        // who is wrong begins no command, and takes none from who comes behind
+        ("u", Some("d"), at(4)),
+        ("u", Some("d"), Expected::Any),
+        // known: by what is in flight, and by a row of the same body
+        ("s", Some("known"), at(9)),
+        ("t", Some("c"), at(9)),
+        ("s", None, Expected::Any),
+    ]);
+    assert!(rig.driver.append(request, NOW, 7, 2).is_none());
+    let answers = rig.group();
+    let Answer::Done(outcome) = &answers[1].1 else { panic!("{answers:?}") };
+    let stamped = outcome.stamped.as_ref().unwrap();
+    let stored: Vec<_> = (0..stamped.rows())
+        .map(|row| (outcome.rows.request_row(row), stamped.row(row).stream_id, stamped.seq(row).0))
+        .collect();
+    assert_eq!(stored, [(0, "s", 2), (1, "t", 1), (4, "t", 2), (6, "u", 1), (9, "s", 3)]);
+    let rejected: Vec<_> = outcome.rejected.iter().map(|rejected| (rejected.row, rejected.error.kind())).collect();
+    assert_eq!(rejected, [2, 3, 5].map(|row| (row, ErrorKind::WrongExpectedSeq)));
+    assert_eq!(outcome.duplicates.iter().map(|known| known.row).collect::<Vec<_>>(), [7, 8]);
+    // its command is that of the same event as an append that came by itself
+    let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+    builder
+        .push(&EventInput { stream_id: "u", event_type: "E", command_id: Some("d"), ..EventInput::default() })
+        .unwrap();
+    let again = rig.driver.append(AppendRequest::new(builder.finish().unwrap()), NOW, 8, 3);
+    assert!(matches!(&again, Some((3, Answer::Done(outcome))) if outcome.duplicate), "{again:?}");
+}
+
 #[test]
 fn batches_that_were_taken_out_are_closed_when_they_are_released() {
     let mut rig = rig(CrashDisk::new());

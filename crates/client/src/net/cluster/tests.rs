@@ -1,7 +1,7 @@
 //! A client of two nodes that are played: who leads is the test's.
 
 use super::*;
-use crate::net::tests::{Played, batch, listening, on_a_runtime};
+use crate::net::tests::{Played, appends_in, batch, listening, on_a_runtime};
 use crate::wire::append::decode_bulk;
 use crate::wire::frames::Frame;
 use crate::wire::header::Kind;
@@ -102,7 +102,7 @@ fn an_answer_that_was_lost_is_asked_for_again_elsewhere_only_by_command_id() {
         let mut appends = 0;
         while appends < 2 {
             let frame = first.next().await.unwrap();
-            appends += crate::wire::append::decode_append(&frame.body).unwrap().appends.len();
+            appends += appends_in(&frame);
         }
         drop((first, one));
         // it may have been stored: nobody else is asked

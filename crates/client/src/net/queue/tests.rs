@@ -1,5 +1,7 @@
 use super::*;
+use crate::net::tests::appends_in;
 use crate::wire::append::decode_append;
+use crate::wire::append_rows::decode_append_rows;
 use crate::wire::frames::{FrameReader, Step};
 use crate::wire::outcome::OutcomesWriter;
 use crate::wire::read::encode_scan_more;
@@ -109,7 +111,7 @@ fn cut(frame: Encoded) -> Frame {
 
 /// The server's answer: each append is stored, but for those that it refuses.
 fn appended(frame: &Frame, refuse: &[usize]) -> Frame {
-    let count = decode_append(&frame.body).unwrap().appends.len();
+    let count = appends_in(frame);
     let mut out = OutcomesWriter::new(Kind::Appended, frame.header.request, count);
     for at in 0..count {
         let mut stamps = StampsBuilder::new(Micros(1), IdPrefix::v7(Micros(1), 1), 1);
@@ -151,7 +153,7 @@ fn callers_are_spread_over_the_frames_that_may_be_on_their_way() {
         |queue: &mut Queue, count: usize| -> Vec<Answer> { (0..count).map(|_| single(queue, None)).collect() };
     let next = |queue: &mut Queue| -> (Frame, usize) {
         let frame = sent(queue).remove(0);
-        let count = decode_append(&frame.body).unwrap().appends.len();
+        let count = appends_in(&frame);
         (frame, count)
     };
     let mut queue = Queue::new(welcome(true, 256));
@@ -181,7 +183,89 @@ fn what_is_gathered_fits_into_the_servers_limit() {
     let mut queue = Queue::new(Welcome { body_max: 3 * one as u32, ..welcome(true, 256) });
     let _answers: Vec<Answer> = (0..9).map(|_| single(&mut queue, None)).collect();
     let frame = sent(&mut queue).remove(0);
-    assert!(frame.body.len() <= 3 * one && decode_append(&frame.body).unwrap().appends.len() >= 3);
+    assert!(frame.body.len() <= 3 * one && appends_in(&frame) >= 3);
+}
+
+/// An event of a stream type, and of more than one event where that is asked for.
+fn events(queue: &mut Queue, stream_type: &str, (tenant_id, seq): (Option<&str>, Option<Seq>), count: usize) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let mut builder = BatchBuilder::new(stream_type, BatchUnit::Append);
+    for _ in 0..count {
+        let event = EventInput { stream_id: "s", event_type: "E", tenant_id, seq, ..EventInput::default() };
+        builder.push(&event).unwrap();
+    }
+    let batch = builder.finish().unwrap();
+    queue.push_single(Single { batch, expected: Expected::At(Seq(7)), reply, broken: 0, held: held() });
+    answer
+}
+
+#[test]
+fn single_events_of_one_stream_type_and_tenant_go_as_rows_and_others_do_not() {
+    let plain = ("T", (None, None), 1);
+    for (other, are_rows) in [
+        (plain, true),
+        (("U", (None, None), 1), false),
+        (("T", (Some("a"), None), 1), false),
+        (("T", (None, Some(Seq(8))), 1), false),
+        (("T", (None, None), 2), false),
+    ] {
+        let mut queue = Queue::new(welcome(true, 256));
+        let _answers = [plain, other].map(|(stream_type, facts, count)| events(&mut queue, stream_type, facts, count));
+        let frame = sent(&mut queue).remove(0);
+        assert_eq!(frame.header.kind == Kind::AppendRows.to_u8(), are_rows, "{other:?}");
+        if are_rows {
+            let rows = decode_append_rows(&frame.body).unwrap();
+            assert_eq!(rows.expected, [Expected::At(Seq(7)); 2]);
+            assert_eq!(rows.batch.view().unit(), BatchUnit::Rows);
+        } else {
+            assert_eq!(decode_append(&frame.body).unwrap().appends.len(), 2);
+        }
+    }
+}
+
+#[test]
+fn what_goes_as_rows_is_no_larger_than_a_server_takes_that_does_not_know_them() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let data = format!("\"{}\"", "x".repeat(3000));
+    let _answers: Vec<Answer> = (0..200)
+        .map(|_| {
+            let (reply, answer) = oneshot::channel();
+            let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+            builder
+                .push(&EventInput { stream_id: "s", event_type: "E", data: &data, ..EventInput::default() })
+                .unwrap();
+            let batch = builder.finish().unwrap();
+            queue.push_single(Single { batch, expected: Expected::Any, reply, broken: 0, held: held() });
+            answer
+        })
+        .collect();
+    let frame = sent(&mut queue).remove(0);
+    assert_eq!(Kind::from_u8(frame.header.kind), Some(Kind::AppendRows));
+    assert!(frame.body.len() <= NO_EVENTS_BODY_MAX && appends_in(&frame) >= 15, "{}", frame.body.len());
+}
+
+#[test]
+fn a_server_that_does_not_know_rows_is_given_appends_in_their_order() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let mut answers = ["a", "b", "c"].map(|command| single(&mut queue, Some(command)));
+    let rows = sent(&mut queue).remove(0);
+    assert_eq!(Kind::from_u8(rows.header.kind), Some(Kind::AppendRows));
+    let unknown = Refused::new(ErrorKind::NotSupported, "frames of kind 32 are not served by this version");
+    assert!(queue.answered(&cut(unknown.encode(rows.header.request))).is_none());
+    assert!(queue.has_waiting() && answers.iter_mut().all(|answer| answer.try_recv().is_err()));
+    let frame = sent(&mut queue).remove(0);
+    let appends = decode_append(&frame.body).unwrap().appends;
+    let commands: Vec<_> = appends.iter().map(|append| append.batch.view().command_id(0)).collect();
+    assert_eq!(commands, [Some("a"), Some("b"), Some("c")]);
+    queue.answered(&frame).unwrap().deliver(appended(&frame, &[1])).unwrap();
+    let told = answers.map(|mut answer| answer.try_recv().unwrap().is_ok());
+    assert_eq!(told, [true, false, true]);
+    // from then on nothing is tried that is not known, until there is another server
+    let _more = [single(&mut queue, None), single(&mut queue, None)];
+    assert_eq!(Kind::from_u8(sent(&mut queue)[0].header.kind), Some(Kind::Append));
+    renew(&mut queue, welcome(true, 256));
+    let _most = [single(&mut queue, None), single(&mut queue, None)];
+    assert_eq!(Kind::from_u8(sent(&mut queue)[0].header.kind), Some(Kind::AppendRows));
 }
 
 #[test]
@@ -211,7 +295,7 @@ fn only_what_the_store_knows_again_is_sent_again() {
         assert!([&mut waiting, &mut more].into_iter().all(|answer| answer.try_recv().is_err()));
         let again = sent(&mut queue);
         assert_eq!((before.len(), again.len(), again[0].header.request), (2, 2, id));
-        let gathered = decode_append(&again[1].body).unwrap().appends.len();
+        let gathered = appends_in(&again[1]);
         assert_eq!(gathered, if checks_commands { 3 } else { 2 });
         queue.answered(&again[1]).unwrap().deliver(appended(&again[1], &[])).unwrap();
         assert!(waiting.try_recv().unwrap().is_ok());

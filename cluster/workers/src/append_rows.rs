@@ -1,0 +1,72 @@
+//! Single events that came together, each an append of its own: one request to their owner, one batch in the log.
+//!
+//! ```text
+//!  rows of one log -> WalWorker: judged one by one, what is new is one batch -> stored, in the owner's thread
+//!      |                                       +-> the others: refused, known, or to be asked for again --+
+//!      +-- a store or a log that needs more than its owner ----------------------------------------------+-> appends by themselves
+//! ```
+//!
+//! Here events are only stored. Whatever else becomes of one is said where it comes as an append by itself, so there is one place that says it.
+//! Invariant: nothing was done to what is given back.
+
+use crate::answers::AnswerList;
+use crate::append::AppendReply;
+use crate::error::NodeError;
+use crate::permits::BytePermit;
+use crate::store::StoreHandle;
+use std::sync::Arc;
+use strandline_engine::append::{Answer, AppendOutcome, AppendRequest, Expected, Hashes, OnError, RowMap};
+use strandline_engine::commands::Scope;
+use strandline_event::{BatchBytes, StampedBatch};
+
+/// What became of single events.
+#[derive(Debug)]
+pub enum RowsOutcome {
+    /// Some are stored, all of them or not: as which rows. The others are to come by themselves.
+    Stored(StampedBatch, RowMap),
+    /// All are to come by themselves.
+    Apart,
+    /// The same of all of them.
+    Failed(NodeError),
+}
+
+impl StoreHandle {
+    /// Appends single events, `each` being where the stream of a row must stand. `then` must not wait: the owner of the log may be who calls
+    /// it.
+    pub fn append_rows_then(
+        &self,
+        batch: BatchBytes,
+        each: Vec<Expected>,
+        permit: &Arc<BytePermit>,
+        then: impl FnOnce(RowsOutcome) + Send + Sync + 'static,
+    ) {
+        let rules = self.parts.store.rules();
+        // ids of a whole store are reserved for each append by itself
+        let is_reserved = rules.scope == Scope::Store && self.parts.replicas.is_some();
+        let owner = self.straight_owner_of(std::iter::once(batch.view())).filter(|_| !is_reserved);
+        let Some(owner) = owner else { return then(RowsOutcome::Apart) };
+        let mut request = AppendRequest::new(batch);
+        request.hashes = Some(Arc::new(Hashes::of(request.batch.view(), &rules)));
+        request.on_error = OnError::Skip;
+        let waiting = &self.node.shared.metrics.appends_waiting;
+        let store = self.clone();
+        let reply = AppendReply::of_rows(each.len(), permit, waiting, move |answers| then(store.said_of_rows(answers)));
+        request.each = Some(each.into());
+        self.send_to(&owner, vec![(request, reply)]);
+    }
+
+    fn said_of_rows(&self, answers: AnswerList) -> RowsOutcome {
+        let error = match answers.into_iter().next().flatten() {
+            None => NodeError::OutcomeUnknown,
+            Some(Ok(Answer::Again(_))) => return RowsOutcome::Apart,
+            Some(Ok(Answer::Done(outcome))) => {
+                let AppendOutcome { stamped, rows, .. } = *outcome;
+                return stamped.map_or(RowsOutcome::Apart, |stamped| RowsOutcome::Stored(stamped, rows));
+            }
+            Some(Ok(Answer::Refused(refusal))) => self.with_leader(NodeError::Refused(*refusal)),
+            Some(Err(error)) => error,
+        };
+        // that is said where another node has it
+        if matches!(error, NodeError::NotLeader { .. }) { RowsOutcome::Apart } else { RowsOutcome::Failed(error) }
+    }
+}
