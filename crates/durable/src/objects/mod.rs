@@ -43,7 +43,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_event::{ErrorKind, Micros};
-use strandline_keys::StoreKeys;
+use strandline_keys::{KeyName, StoreKeys};
 
 /// Bytes that a checksum of a whole object takes at once.
 const CHECKSUM_BYTES: u64 = 4 << 20;
@@ -131,6 +131,14 @@ pub enum ObjectError {
         /// What to look at.
         check: &'static str,
     },
+    /// It is sealed under a key that others made, and whoever wraps keys does not answer.
+    #[error("`{path}` cannot be opened yet: {said}")]
+    KeyAway {
+        /// The object.
+        path: String,
+        /// What was said of the key.
+        said: String,
+    },
     /// An object store overwrites where it must refuse.
     #[error(
         "`{location}` is on an object store without conditional creates ({what}), so that two nodes could commit over each \
@@ -172,7 +180,9 @@ impl ObjectError {
             Self::DiskFull { .. } => ErrorKind::DiskFull,
             Self::NotSupported { .. } => ErrorKind::NotSupported,
             Self::Settings { .. } | Self::NoConditionalCreate { .. } => ErrorKind::BadRequest,
-            Self::Unreachable { .. } | Self::Unclear { .. } | Self::Conflict { .. } => ErrorKind::Unavailable,
+            Self::Unreachable { .. } | Self::Unclear { .. } | Self::Conflict { .. } | Self::KeyAway { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::NotFound { .. } | Self::AlreadyExists { .. } | Self::Io { .. } | Self::Refused { .. } => {
                 ErrorKind::Io
             }
@@ -257,6 +267,15 @@ pub trait Objects: Send + Sync {
     /// How many of these looks found trouble, and whether the last one did.
     fn key_looks(&self) -> (u64, bool) {
         (0, false)
+    }
+
+    /// Sees to it that the key of a data file is known, where the newest keyring has it: another node may have made it.
+    ///
+    /// # Errors
+    /// `KeyAway`: nobody opens that keyring now.
+    fn learn_key(&self, path: &str, name: &KeyName) -> Result<(), ObjectError> {
+        let _ = (path, name); // only objects of an encrypted store have keys
+        Ok(())
     }
 
     /// Whether an object of this name is sealed where it lies: what its file holds is not what is read.

@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use strandline_keys::{KEY_NAME_BYTES, KeyName, Purpose, StoreKeys};
+use strandline_keys::{KEY_NAME_BYTES, KeyError, KeyName, Purpose, StoreKeys};
 
 /// First bytes.
 const MAGIC: [u8; 4] = *b"SLSO";
@@ -73,9 +73,17 @@ impl Seal {
             return Err(bad("it is sealed in a version that this program does not read"));
         }
         let (_, name) = header.split_last_chunk::<KEY_NAME_BYTES>().ok_or_else(not)?;
-        let key = ring.find(&KeyName::from_bytes(name), Purpose::Object(path)).map_err(|e| bad(&e.to_string()))?;
+        let found = ring.find(&KeyName::from_bytes(name), Purpose::Object(path));
+        let key =
+            found.map_err(|error| away(path, &error).map_or_else(|| bad(&error.to_string()), io::Error::other))?;
         Ok(Self { chunks: ChunkSeal::new(key, &header), header })
     }
+}
+
+/// That a key cannot be had now says nothing against what it sealed.
+fn away(path: &str, error: &KeyError) -> Option<ObjectError> {
+    let is_away = matches!(error, KeyError::Unreachable { .. });
+    is_away.then(|| ObjectError::KeyAway { path: path.to_owned(), said: error.to_string() })
 }
 
 fn sealed_bytes(plain: u64) -> u64 {
@@ -196,6 +204,12 @@ impl Objects for SealedObjects {
 
     fn key_looks(&self) -> (u64, bool) {
         self.ring.looks()
+    }
+
+    fn learn_key(&self, path: &str, name: &KeyName) -> Result<(), ObjectError> {
+        // a key that no keyring has is told by who looks for it
+        let found = self.ring.find(name, Purpose::DataFile);
+        found.err().and_then(|error| away(path, &error)).map_or(Ok(()), Err)
     }
 
     fn seals(&self, path: &str) -> bool {

@@ -200,6 +200,27 @@ fn who_is_open_while_keys_are_rotated_goes_on_and_reads_what_others_seal_then() 
     assert_eq!(rotate_keyring(&*memory(), &provider, &mut |_| {}).unwrap(), None);
 }
 
+#[test]
+fn what_others_seal_under_a_newer_key_waits_for_the_provider_and_is_not_called_damaged() {
+    let (inner, manifests) = (memory(), memory());
+    let provider = Arc::new(TestKeys::new(1));
+    let shared: Arc<dyn KeyProvider> = Arc::clone(&provider) as _;
+    let places = (Arc::clone(&inner), Arc::clone(&manifests));
+    let before = sealed_places(places, &encrypted(), Some(shared), true).unwrap().0;
+    before.put_new("old", b"old").unwrap();
+    rotate_keyring(&*manifests, &TestKeys::with_random(1, 7), &mut |_| {}).unwrap();
+    sealed_over(&inner, &manifests).put_new("new", b"new").unwrap();
+    provider.away.store(true, Ordering::Relaxed);
+    let away = before.get("new").unwrap_err();
+    assert_eq!(away.kind(), strandline_event::ErrorKind::Unavailable, "{away}");
+    let said = away.to_string();
+    assert!(said.contains("`new`") && said.contains("cannot be asked"), "{said}");
+    assert!(before.key_trouble().unwrap().contains("cannot be asked"), "it is told at once");
+    assert_eq!(&before.get("old").unwrap()[..], b"old");
+    provider.away.store(false, Ordering::Relaxed);
+    assert_eq!(&before.get("new").unwrap()[..], b"new");
+}
+
 /// A provider that goes away when it has answered so often.
 struct Leaving(TestKeys, AtomicUsize);
 

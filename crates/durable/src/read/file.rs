@@ -25,6 +25,7 @@ use parquet::file::reader::ChunkReader;
 use std::ops::Range;
 use std::sync::Arc;
 use strandline_event::Field;
+use strandline_keys::KeyName;
 
 /// Rows of a decoded batch at most, and the bytes that it should have at most.
 const BATCH_ROWS: usize = 8192;
@@ -76,6 +77,9 @@ impl DataFile {
         let meta = match shared.cache.get(&entry.path) {
             Some(meta) => meta,
             None => {
+                if let Some(name) = entry.key.as_deref().and_then(KeyName::from_hex) {
+                    objects.learn_key(&entry.path, &name)?;
+                }
                 let layout = shared.layout.load();
                 let (meta, read) = FileMeta::load(entry, &*object, layout.names(), objects.keys())?;
                 counters.add_bytes(read);

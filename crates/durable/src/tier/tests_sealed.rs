@@ -1,7 +1,7 @@
 //! The tier of an encrypted store: what it writes gives nothing away, what it reads is whole, and what was changed or exchanged is
 //! named.
 
-use crate::keyring::sealed_places;
+use crate::keyring::{rotate_keyring, sealed_places};
 use crate::manifest::version_name;
 use crate::read::{Counters, DataFile};
 use crate::testing::{Owned, commit, config, folders, history, job, options, write};
@@ -11,10 +11,11 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use parquet::encryption::decrypt::FileDecryptionProperties;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use strandline_deql::StoreConfig;
-use strandline_event::Field;
+use strandline_event::{ErrorKind, Field};
 use strandline_keys::testing::TestKeys;
-use strandline_keys::{KeyName, Purpose};
+use strandline_keys::{KeyName, KeyProvider, Purpose};
 
 pub(super) fn encrypted(keys: &str) -> StoreConfig {
     let mut config = config(keys);
@@ -236,6 +237,35 @@ fn a_file_in_clear_is_refused_even_where_all_checksums_agree() {
     assert!(error.contains(&entry.path) && error.contains("not encrypted"), "{error}");
     let found = crate::verify_file(&tier, &entry);
     assert!(found.iter().any(|finding| finding.what.contains("not encrypted")), "{found:?}");
+}
+
+/// Of two that write files for one store the one may have taken a newer key before the one that commits.
+#[test]
+fn a_file_under_a_key_that_another_made_is_read_as_soon_as_the_key_is_to_be_had() {
+    let (dir, config) = (tempfile::tempdir().unwrap(), encrypted(""));
+    let provider = Arc::new(TestKeys::with_random(1, 1));
+    let shared: Arc<dyn KeyProvider> = Arc::clone(&provider) as _;
+    let (data, manifests) = sealed_places(folders(dir.path()), &config, Some(shared), true).unwrap();
+    let tier = DurableTier::open_with(data, manifests, &config, options(80)).unwrap();
+    rotate_keyring(&*folders(dir.path()).1, &TestKeys::with_random(1, 7), &mut |_| {}).unwrap();
+    let (other, events) = filled(dir.path(), &config);
+    let entry = Arc::clone(&other.pin().files()[0]);
+    assert!(KeyName::from_hex(entry.key.as_ref().unwrap()).is_some_and(|name| name.number() == 2));
+    let read = || -> Result<usize, crate::ReadError> {
+        let snapshot = tier.pin();
+        let mut count = 0;
+        for batch in snapshot.scan_file(&entry) {
+            count += batch?.iter().count();
+        }
+        Ok(count)
+    };
+    provider.away.store(true, Ordering::Relaxed);
+    let away = read().unwrap_err();
+    assert_eq!(away.kind(), ErrorKind::Unavailable, "{away}");
+    assert!(away.to_string().contains(&entry.path) && away.to_string().contains("cannot be asked"), "{away}");
+    provider.away.store(false, Ordering::Relaxed);
+    assert_eq!(read().unwrap() as u64, entry.rows);
+    assert!(rows(&other).unwrap() == wanted(&events));
 }
 
 #[test]
