@@ -434,23 +434,30 @@ fn rotates(moto: &Moto, store: &Store, first: &str) {
     assert!(after.len() == 1 && after[0].contains(&other) && !after[0].contains(first), "{after:?}");
 }
 
+/// Encrypted under a key of KMS, on a local folder.
+const UNDER_KMS: [&str; 5] = [
+    "security.encrypt.at_rest = true",
+    "security.kms.provider = 'aws_kms'",
+    "security.kms.key_id = 'alias/events'",
+    BY_HAND[0],
+    BY_HAND[1],
+];
+
+/// KMS is asked through the proxy.
+fn env_of(moto: &Moto, kms: &Proxy) -> Vec<(&'static str, String)> {
+    let mut env = Moto::env(&moto.url());
+    env.push(("AWS_ENDPOINT_URL_KMS", kms.url()));
+    env
+}
+
 /// While the key service is away, what is open goes on, with a log and without one, and `/ready` names it at once and says that it is back.
 #[test]
 fn a_key_service_that_is_away_is_named_by_ready_and_stops_nothing() {
     let moto = Moto::start();
     moto.make_key("alias/events");
     let kms = Proxy::start(moto.port);
-    let keys = [
-        "security.encrypt.at_rest = true",
-        "security.kms.provider = 'aws_kms'",
-        "security.kms.key_id = 'alias/events'",
-        BY_HAND[0],
-        BY_HAND[1],
-    ];
-    for mut store in [Store::without_log(&keys), Store::new(&keys)] {
-        let mut env = Moto::env(&moto.url());
-        env.push(("AWS_ENDPOINT_URL_KMS", kms.url()));
-        store.set_env(env);
+    for mut store in [Store::without_log(&UNDER_KMS), Store::new(&UNDER_KMS)] {
+        store.set_env(env_of(&moto, &kms));
         let server = store.start();
         append(&server, 0..10);
         // it does not answer, it is broken, it refuses: each is found out, and found out again
@@ -475,6 +482,45 @@ fn a_key_service_that_is_away_is_named_by_ready_and_stops_nothing() {
         server.stop();
         store.assert_clean();
     }
+}
+
+/// No answer comes and no connection ends: who asks gives up by itself, and nobody else waits for it.
+#[test]
+fn a_key_service_that_hangs_is_named_by_ready_and_holds_up_nobody() {
+    let moto = Moto::start();
+    moto.make_key("alias/events");
+    let kms = Proxy::start(moto.port);
+    let mut store = Store::new(&UNDER_KMS);
+    store.set_env(env_of(&moto, &kms));
+    let server = store.start();
+    append(&server, 0..10);
+    kms.seen();
+    kms.rule("POST", "/", 0, usize::MAX, Act::Hang);
+    let began = Instant::now();
+    while kms.seen().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody looks after the key");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // the look hangs now
+    append(&server, 10..19);
+    let mut first = tick("s", 19);
+    first["stream_type"] = json!("New");
+    assert_eq!(server.http().bulk(&[first])["appended"], 1);
+    server.http().compact();
+    check(&server, 20);
+    let ready = told_by_ready(&server, true);
+    let why = ready["degraded"][0]["error"].as_str().unwrap();
+    assert!(why.contains("alias/events") && why.contains("cannot be asked"), "{why}");
+    assert_eq!(gauges(&server), [0, 1]);
+    server.stop();
+    let away = refused(&store);
+    assert!(away.code == 3 && away.stderr.contains("cannot be asked"), "{away:?}");
+    kms.clear();
+    let server = store.start();
+    check(&server, 20);
+    assert_eq!(server.http().get("/ready").expect(200), json!({"status": "ready"}));
+    server.stop();
+    store.assert_clean();
 }
 
 /// Whether metrics say that the object store of the files is away, and the keys.
