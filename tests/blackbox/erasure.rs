@@ -1,8 +1,10 @@
 //! Erasure of the real program: what an erasable stream type says is in no byte of the data, is read everywhere until its key is destroyed, and
 //! nowhere afterwards, in an older copy of the data too.
 
-use crate::harness::{Finished, Http, Server, Sse, Store, run_command};
+use crate::harness::{Finished, Http, Server, Sse, Store, run, run_command};
 use crate::redaction::by_name;
+use crate::rigs::Moto;
+use crate::s3::{bytes_below, encoded_key};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,13 +20,63 @@ const ERASE: &str = "/admin/v1/stores/test/erase";
 struct Rig {
     store: Store,
     keys: tempfile::TempDir,
+    /// Where the durable path is a bucket's.
+    moto: Option<Moto>,
+}
+
+const KEYS: [&str; 2] = ["id.command_id.unique_scope = 'stream'", "compaction.schedule = '0 0 1 1 *'"];
+/// Below it the objects of a store on S3 lie.
+const PREFIX: &str = "erased";
+
+/// All data at a moment, but for the keys.
+struct Older {
+    folders: tempfile::TempDir,
+    objects: Vec<(String, Vec<u8>)>,
 }
 
 impl Rig {
     fn new(log: bool) -> Self {
-        let keys = ["id.command_id.unique_scope = 'stream'", "compaction.schedule = '0 0 1 1 *'"];
-        let store = if log { Store::new(&keys) } else { Store::without_log(&keys) };
-        Self { store, keys: tempfile::tempdir().unwrap() }
+        let store = if log { Store::new(&KEYS) } else { Store::without_log(&KEYS) };
+        Self { store, keys: tempfile::tempdir().unwrap(), moto: None }
+    }
+
+    /// Encrypted at rest, on S3.
+    fn sealed_on_s3() -> Self {
+        let (keys, moto) = (tempfile::tempdir().unwrap(), Moto::start());
+        let file = keys.path().join("of-the-store").to_string_lossy().into_owned();
+        assert_eq!(run(&["keys", "init", "--file", &file]).code, 0);
+        let path = format!("durable.path = 's3://{}/{PREFIX}'", Moto::BUCKET);
+        let key = format!("security.kms.key_id = '{file}'");
+        let sealed = [path.as_str(), "security.encrypt.at_rest = true", "security.kms.provider = 'local'", &key];
+        let mut store = Store::new(&[&sealed[..], &KEYS].concat());
+        store.set_env(Moto::env(&moto.url()));
+        Self { store, keys, moto: Some(moto) }
+    }
+
+    fn objects(&self) -> Vec<(String, Vec<u8>)> {
+        self.moto.as_ref().map(|moto| bytes_below(moto, PREFIX)).unwrap_or_default()
+    }
+
+    fn folders(&self) -> impl Iterator<Item = &'static str> {
+        let is_there = move |folder: &&str| self.store.path().join(folder).is_dir();
+        ["node", "durable", "log"].into_iter().filter(is_there)
+    }
+
+    fn copied(&self) -> Older {
+        let folders = tempfile::tempdir().unwrap();
+        self.folders().for_each(|name| copy(&self.store.path().join(name), &folders.path().join(name)));
+        Older { folders, objects: self.objects() }
+    }
+
+    fn put_back(&self, older: &Older) {
+        for name in self.folders() {
+            std::fs::remove_dir_all(self.store.path().join(name)).unwrap();
+            copy(&older.folders.path().join(name), &self.store.path().join(name));
+        }
+        if let Some(moto) = &self.moto {
+            moto.keys(PREFIX).iter().for_each(|key| moto.put(&encoded_key(key), None));
+            older.objects.iter().for_each(|(key, bytes)| moto.put(&encoded_key(key), Some(bytes)));
+        }
     }
 
     fn key_file(&self) -> PathBuf {
@@ -182,8 +234,7 @@ fn erase_anna(server: &Server) {
 
 #[test]
 fn a_destroyed_key_leaves_nothing_to_read_in_any_tier_or_copy() {
-    for log in [true, false] {
-        let rig = Rig::new(log);
+    for rig in [Rig::new(true), Rig::new(false), Rig::sealed_on_s3()] {
         let server = rig.start();
         let http = server.http();
         let person = http.post("stream-types", &json!({ "name": "Person", "erasable": "stream" })).expect(201);
@@ -205,10 +256,10 @@ fn a_destroyed_key_leaves_nothing_to_read_in_any_tier_or_copy() {
         append(&http, "Person", "anna", "c9", &event(9));
         server.stop();
         assert_eq!(holding(rig.store.path(), SECRET), [] as [PathBuf; 0], "nothing of it is in the data");
-        // an older copy of everything but the keys
-        let older = tempfile::tempdir().unwrap();
-        let folders = ["node", "durable", "log"].into_iter().filter(|folder| log || *folder != "log");
-        folders.clone().for_each(|folder| copy(&rig.store.path().join(folder), &older.path().join(folder)));
+        let older = rig.copied();
+        assert_eq!(older.objects.len() > 5, rig.moto.is_some());
+        let holds = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+        assert!(!older.objects.iter().any(|(_, bytes)| holds(bytes)), "nor in the bucket");
 
         let server = rig.start();
         assert!(shown(&server, "anna").iter().all(|of| *of == wanted), "after a restart");
@@ -232,10 +283,7 @@ fn a_destroyed_key_leaves_nothing_to_read_in_any_tier_or_copy() {
         let server = rig.start();
         check(&server, "started again");
         server.stop();
-        for folder in folders {
-            std::fs::remove_dir_all(rig.store.path().join(folder)).unwrap();
-            copy(&older.path().join(folder), &rig.store.path().join(folder));
-        }
+        rig.put_back(&older);
         let server = rig.start();
         check(&server, "an older copy");
         server.stop();

@@ -344,10 +344,15 @@ fn names_stay_in_their_place_on_an_object_store_too() {
     server.stop();
 }
 
+/// A key as it stands in a request.
+pub(crate) fn encoded_key(key: &str) -> String {
+    key.replace('=', "%3D")
+}
+
 /// Everything below a prefix of the bucket.
-fn bytes_below(moto: &Moto, prefix: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn bytes_below(moto: &Moto, prefix: &str) -> Vec<(String, Vec<u8>)> {
     let get = |key: String| {
-        let bytes = moto.object(&key.replace('=', "%3D"));
+        let bytes = moto.object(&encoded_key(&key));
         (key, bytes)
     };
     moto.keys(prefix).into_iter().map(get).collect()

@@ -18,6 +18,9 @@ main(['-H', '127.0.0.1', '-p', sys.argv[1]])
 /// On a machine that is busy with other tests.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const STARTS: u32 = 5;
+/// Who may see objects; no signature is asked for.
+const AS_OWNER: &str = "Authorization: AWS4-HMAC-SHA256 Credential=AKIATESTTESTTEST/20260101/us-east-1/s3/aws4_request, \
+                        SignedHeaders=host, Signature=0\r\n";
 
 /// A running server with one bucket.
 pub(crate) struct Moto {
@@ -90,11 +93,18 @@ impl Moto {
     /// The bytes of an object, by its encoded key.
     #[allow(dead_code, reason = "not every test that starts it looks at bytes")]
     pub(crate) fn object(&self, key: &str) -> Vec<u8> {
-        let headers = "Authorization: AWS4-HMAC-SHA256 Credential=AKIATESTTESTTEST/20260101/us-east-1/s3/aws4_request, \
-                       SignedHeaders=host, Signature=0\r\n";
-        let (status, bytes) = self.request_with("GET", &format!("/{}/{key}", Self::BUCKET), headers, b"");
+        let (status, bytes) = self.request_with("GET", &format!("/{}/{key}", Self::BUCKET), AS_OWNER, b"");
         assert_eq!(status, 200, "{key}");
         bytes
+    }
+
+    /// Puts an object in the place of whatever has its encoded key; without bytes there is none any more.
+    #[allow(dead_code, reason = "not every test that starts it changes objects")]
+    pub(crate) fn put(&self, key: &str, bytes: Option<&[u8]>) {
+        let method = if bytes.is_some() { "PUT" } else { "DELETE" };
+        let target = format!("/{}/{key}", Self::BUCKET);
+        let (status, answer) = self.request_with(method, &target, AS_OWNER, bytes.unwrap_or_default());
+        assert!(matches!(status, 200 | 204), "{method} {key}: {status} {}", String::from_utf8_lossy(&answer));
     }
 
     /// A request to its KMS; the answer.
