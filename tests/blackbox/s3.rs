@@ -359,6 +359,35 @@ pub(crate) fn bytes_below(moto: &Moto, prefix: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
+fn the_object_store_is_asked_to_encrypt_every_object_by_itself() {
+    let moto = Moto::start();
+    let key = moto.make_key("alias/of-the-bucket");
+    let mut store = store_on(&moto.url(), "asked", &[]);
+    let asking = |word: &str| -> Vec<(&'static str, String)> {
+        let more = [("AWS_SERVER_SIDE_ENCRYPTION", word.to_owned()), ("AWS_SSE_KMS_KEY_ID", key.clone())];
+        Moto::env(&moto.url()).into_iter().chain(more).collect()
+    };
+    store.set_env(asking("kms"));
+    let wrong = refused(&store);
+    assert!(wrong.code == 2 && wrong.stderr.contains("aws:kms"), "{wrong:?}");
+    store.set_env(asking("aws:kms"));
+    let server = store.start();
+    append(&server, 0..50);
+    server.http().compact();
+    check(&server, 50);
+    server.stop();
+    store.assert_clean();
+    let objects = moto.keys("asked");
+    assert!(objects.len() > 4, "{objects:?}");
+    for name in objects {
+        let head = moto.head(&encoded_key(&name));
+        let says = |wanted: &str| head.lines().any(|line| line == wanted);
+        assert!(says("x-amz-server-side-encryption: aws:kms"), "{name}: {head}");
+        assert!(says(&format!("x-amz-server-side-encryption-aws-kms-key-id: {key}")), "{name}: {head}");
+    }
+}
+
+#[test]
 fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
     let moto = Moto::start();
     let first = moto.make_key("alias/events");

@@ -81,6 +81,10 @@ fn objects(location: &Location, clients: Clients, prefix: &str) -> Result<StoreO
     StoreObjects::in_bucket(clients.store, clients.once, &bucket, prefix)
 }
 
+/// What the client of S3 can ask for.
+#[cfg(feature = "s3")]
+const SERVER_SIDE_ENCRYPTIONS: [&str; 4] = ["AES256", "aws:kms", "aws:kms:dsse", "sse-c"];
+
 /// Amazon S3, and what speaks like it.
 #[cfg(feature = "s3")]
 pub(super) fn s3(
@@ -99,6 +103,11 @@ pub(super) fn s3(
         let what = "the endpoint (AWS_ENDPOINT_URL) does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant, or an endpoint that begins \
                     with https://";
         return Err(wrong(location, what.to_owned()));
+    }
+    if settings.get("AWS_SERVER_SIDE_ENCRYPTION").is_some_and(|word| !SERVER_SIDE_ENCRYPTIONS.contains(&word)) {
+        // the client's own sentence names words that it does not take
+        let what = format!("AWS_SERVER_SIDE_ENCRYPTION must be one of {}", SERVER_SIDE_ENCRYPTIONS.join(", "));
+        return Err(wrong(location, what));
     }
     let mut options = object_store::ClientOptions::new();
     if plain && settings.get("AWS_WEB_IDENTITY_TOKEN_FILE").is_none() {
