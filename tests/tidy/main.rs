@@ -150,7 +150,9 @@ fn the_check_asks_for_advisories_and_feeds_every_fuzz_target() {
     for (script, command) in [
         ("scripts/check", "scripts/supply"),
         ("scripts/check", "scripts/fuzz"),
-        ("scripts/supply", "cargo audit --deny warnings"),
+        ("scripts/supply", "cargo audit --deny warnings --file"),
+        ("scripts/supply", "for lock in Cargo.lock tests/fuzz/Cargo.lock"),
+        ("scripts/supply", "cargo audit --file benches/compare/Cargo.lock"),
         ("scripts/supply", "cargo deny "),
         ("scripts/fuzz", "cargo fuzz run"),
     ] {
