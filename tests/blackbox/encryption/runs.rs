@@ -81,7 +81,9 @@ fn no_run_says_which_streams_there_are() {
     // what they are read for
     let server = encrypted.store.start();
     let page = server.http().get("streams/Call/planted-stream-0").expect(200);
-    assert_eq!(page["verdict"]["retired"], json!([{"from_seq": 1, "to_seq": 2}]), "{page}");
+    let ranges = page["verdict"]["retired"].as_array().unwrap().iter();
+    let retired = ranges.flat_map(|range| range["from_seq"].as_u64().unwrap()..=range["to_seq"].as_u64().unwrap());
+    assert!(retired.eq([1, 2]), "{page}");
     assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
     let file = encrypted.store.path().join("refused.ndjson");
     let again = server.client(&["ingest", &file.to_string_lossy(), "--on-error", "skip"]);
