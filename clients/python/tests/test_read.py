@@ -1,5 +1,6 @@
 """Reads: pages, verdicts, tables, the global order, the scan."""
 
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -160,6 +161,21 @@ def test_what_a_node_says_besides_is_a_warning_at_the_line_that_reads(
     by_id = reading(say(200, {"event": row, "warnings": said[1:]}))
     with pytest.warns(StrandlineWarning, match="a copy differs"):
         assert by_id.event(row["event_id"]).seq == 1
+
+    # raised, each once, it costs no page
+    heard = reading(*3 * [say(200, {**page, "warnings": said})]).read("Read", "told")
+    tables = reading(warned, warned).read("Read", "told", page_size=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", StrandlineWarning)
+        for one in said:
+            with pytest.raises(StrandlineWarning, match=one):
+                list(heard)
+            assert heard.verdict is None
+        assert [event.seq for event in heard] == [1, 2, 3]
+        with pytest.raises(StrandlineWarning, match="left out; a copy"):
+            tables.to_arrow()
+        assert tables.to_arrow().num_rows == 3
+    assert (heard.warnings, tables.warnings) == (tuple(said), ("; ".join(said),))
 
 
 def test_the_global_order_goes_on_at_a_position(store: Store) -> None:

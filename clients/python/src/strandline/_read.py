@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
@@ -15,7 +15,7 @@ from ._steps import ARROW, JSON, Answer, Operation, Repeat, Request, ask, get, p
 from ._store import StoreState
 from ._verdict import Check
 from ._warn import warn
-from .errors import Interrupted, UnexpectedAnswer
+from .errors import Interrupted, StrandlineWarning, UnexpectedAnswer
 from .models import Event, Head, Order, Page, Verdict
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ class StreamPlan:
         facts = yield from self._state.facts()
         answer = yield from self._ask(JSON, PAGE_SIZE)
         page = Page.of(j.parse(answer.body), facts.names)
-        self._check.page([event.seq for event in page.events], page.verdict, page.next_seq)
-        self._go_on(len(page.events), page.next_seq)
-        self._hear(page.warnings)
+        self._take([event.seq for event in page.events], page.verdict, page.next_seq, page.warnings)
         return page
 
     def table(self) -> Operation[pa.Table | None]:
@@ -118,18 +116,27 @@ class StreamPlan:
         seqs = [int(seq) for seq in table.column(facts.names["seq"]).to_pylist() if seq is not None]
         next_seq = _number(answer.headers, "x-strandline-next-seq")
         verdict = yield from self._proof(seqs, _number(answer.headers, "x-strandline-last-seq") or 0, next_seq)
-        self._check.page(seqs, verdict, next_seq)
-        self._go_on(len(seqs), next_seq)
         said = answer.headers.get("x-strandline-warning")
-        self._hear([] if said is None else [said])
+        self._take(seqs, verdict, next_seq, [] if said is None else [said])
         return table
+
+    def _take(self, seqs: Sequence[int], verdict: Verdict, next_seq: int | None, said: Iterable[str]) -> None:
+        """A page is read once it is whole and heard of: where a warning is raised, who goes on gets this page."""
+        before = self._check.verdict
+        self._check.page(seqs, verdict, next_seq)
+        try:
+            self._hear(said)
+        except StrandlineWarning:
+            self._check.verdict = before
+            raise
+        self._go_on(len(seqs), next_seq)
 
     def _hear(self, said: Iterable[str]) -> None:
         """Each page may say the same; it is heard once."""
-        news = [one for one in dict.fromkeys(said) if one not in self._warnings]
-        self._warnings += news
-        if not self._is_quiet:
-            warn(news)
+        for one in said:
+            if one not in self._warnings:
+                self._warnings.append(one)
+                warn([] if self._is_quiet else [one])
 
     def _ask(self, accept: str, page_size: int) -> Operation[Answer]:
         facts, wish = (yield from self._state.facts()), self._wish
