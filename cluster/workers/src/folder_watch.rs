@@ -214,7 +214,10 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::runtime;
+    use std::future::poll_fn;
+    use std::pin::pin;
     use std::sync::mpsc;
+    use std::task::Poll;
 
     /// A share that hangs: each look says that it begins, and waits for its answer.
     struct Hanging {
@@ -255,6 +258,25 @@ mod tests {
         answers.send(None).unwrap();
         runtime::run(watch.answered(first + 1)).unwrap();
         assert_eq!(watch.trouble(before), None);
+    }
+
+    #[test]
+    fn who_asks_wants_a_look_at_all_folders_before_one_has_answered() {
+        let hang = || {
+            let Hanging { watch, begun, answers } = hanging();
+            (Looked::Folder(Some(watch)), (begun, answers))
+        };
+        let (watches, _ends): (Vec<_>, Vec<_>) = [hang(), hang(), hang()].into_iter().unzip();
+        let watches = FolderWatches(watches);
+        let waits = async {
+            let mut asking = pin!(watches.ask());
+            poll_fn(|context| Poll::Ready(asking.as_mut().poll(context).is_pending())).await
+        };
+        assert!(runtime::run(waits).unwrap());
+        for watch in watches.watches() {
+            let known = watch.0.known.lock();
+            assert!(known.is_wanted || known.begun == 1);
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ use crate::http::call::Call;
 use crate::routes::no_query;
 use crate::security::{CERTIFICATES, TOKENS};
 use actix_web::HttpResponse;
+use futures_util::future::join_all;
 use std::sync::Arc;
+use strandline_workers::subscriptions::NamedStatus;
 use text::Text;
 
 /// Times are recorded in microseconds and told in seconds.
@@ -115,7 +117,9 @@ fn node(text: &mut Text, call: &Call) {
 
 async fn stores(text: &mut Text, call: &Call) {
     measured::measured(text, call);
-    call.app.node.look_at_folders().await;
+    // where files do not answer each of these waits a moment: all of them the same one
+    let subscriptions_of = call.app.stores().map(|served| served.store.subscriptions());
+    let (named, ()) = tokio::join!(join_all(subscriptions_of), call.app.node.look_at_folders());
     text.head(
         "durable_degraded",
         "1 while the object store of a store's files gives no answer, or their folder is gone or hangs",
@@ -154,7 +158,9 @@ async fn stores(text: &mut Text, call: &Call) {
         text.line("tier_events", &labels, count);
     }
     delta_logs(text, call);
-    subscriptions(text, call).await;
+    // of a cluster the node that keeps them counts them
+    let named = call.app.stores().zip(named).filter_map(|(served, named)| Some((served.store.name(), named.ok()?)));
+    subscriptions(text, named);
 }
 
 /// Of each store whether it is among those in trouble.
@@ -165,17 +171,15 @@ fn degraded(text: &mut Text, call: &Call, name: &str, troubled: &[(&str, Arc<str
     }
 }
 
-async fn subscriptions(text: &mut Text, call: &Call) {
+fn subscriptions<'a>(text: &mut Text, of_stores: impl Iterator<Item = (&'a str, Vec<NamedStatus>)>) {
     let label = |store: &str, name: &str| {
         // a name may hold what would end a label
         let name = name.replace('\\', "\\\\").replace('"', "\\\"");
         format!("store=\"{store}\",subscription=\"{name}\"")
     };
     let mut all = Vec::new();
-    for served in call.app.stores() {
-        // of a cluster the node that keeps them counts them
-        let of_store = served.store.subscriptions().await.unwrap_or_default();
-        all.extend(of_store.into_iter().map(|status| (label(served.store.name(), &status.name), status)));
+    for (store, named) in of_stores {
+        all.extend(named.into_iter().map(|status| (label(store, &status.name), status)));
     }
     text.head(
         "subscription_lag_seconds",
