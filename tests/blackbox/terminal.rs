@@ -1,4 +1,4 @@
-//! What goes on on a terminal, where a person watches until it is enough.
+//! What goes on on a terminal, where a person watches until it is enough, and what a shell offers who types.
 
 use crate::harness::{Server, Store, program, run_command};
 use crate::oracles::python;
@@ -24,6 +24,30 @@ os.write(fd, b'\x03')
 os.waitpid(pid, 0)
 sys.stdout.buffer.write(seen)
 ";
+
+/// What bash offers for the last of these words, with the completions that the program prints.
+const OFFERED: &str = r#"
+source <("$1" completions bash)
+shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_strandline strandline "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+printf '%s\n' "${COMPREPLY[@]}"
+"#;
+
+#[test]
+fn a_shell_offers_commands_options_and_values() {
+    let offered = |words: &[&str]| {
+        let mut command = Command::new("bash");
+        command.args(["-c", OFFERED, "bash"]).arg(program().get_program()).args(words);
+        let shown = run_command(command, b"");
+        assert_eq!(shown.code, 0, "{shown:?}");
+        shown.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&["strandline", "stat"]), ["status"]);
+    assert_eq!(offered(&["strandline", "cluster", "mo"]), ["move"]);
+    assert_eq!(offered(&["strandline", "status", "--wa"]), ["--watch"]);
+    assert_eq!(offered(&["strandline", "read", "--format", ""]), ["table", "ndjson", "json"]);
+}
 
 #[test]
 fn status_is_a_table_that_lives_until_ctrl_c() {

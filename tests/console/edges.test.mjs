@@ -70,6 +70,8 @@ test("rates are said to be of the node, and a replaced statement is taken up by 
 
 test("a failed job is named with its reason", async () => {
   await append(node, "failing", [{ stream_type: "Call", stream_id: "a", event_type: "Ticked", data: {} }]);
+  const watched = await open(browser, `${node.url}/admin/#/compaction?store=failing`);
+  await settled(watched.page);
   // what stands in the place of the folder is no folder: the job cannot write
   const durable = `${node.folder}/failing/durable`;
   renameSync(durable, `${durable}-aside`);
@@ -78,6 +80,8 @@ test("a failed job is named with its reason", async () => {
   rmSync(durable);
   renameSync(`${durable}-aside`, durable);
   assert.ok(job.error, JSON.stringify(job));
+  await watched.page.locator("#announce", { hasText: "A job of Call failed: " }).waitFor({ state: "attached" });
+  await watched.close();
   for (const [size, dark] of [
     ["desktop", false],
     ["phone", true],

@@ -144,9 +144,9 @@ def comparison() -> list[str]:
     return findings
 
 
-def metrics_text(world: World) -> str:
+def metrics_text(world: World, start: str = "strandline serve") -> str:
     """What a running node tells Prometheus."""
-    world.start("strandline serve")
+    world.start(start)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(world.here("http://127.0.0.1:7070/metrics")) as answer:
         text = answer.read().decode()
     world.stop()
@@ -222,6 +222,8 @@ def main() -> int:
         try:
             text = metrics_text(world)
             findings += conventions(text) + metrics(kinds(text)) + labelled(text)
+            # a node alone has no series of a cluster
+            findings += labelled(metrics_text(world, "strandline serve --data-dir n1 --node-id 1 --cluster 127.0.0.1:7072"))
         finally:
             world.close()
     print("\n".join(f"FAILED {finding}" for finding in findings) or f"{len(LINKED)} pages: links, commands and metrics are there")

@@ -340,6 +340,16 @@ def strange(expression: str) -> list[str]:
     return findings + [f"no metric of it has a label {label}" for label in sorted(grouped - any_of)]
 
 
+def choices(board: dict[str, Any], known: set[str]) -> Iterator[str]:
+    """What somebody may choose on the dashboard is filled from metrics and labels that there are, and panels choose by nothing else."""
+    variables = board["templating"]["list"]
+    for name, label in re.findall(r"label_values\((\w+), (\w+)\)", json.dumps([v.get("query") for v in variables])):
+        if name not in known or label not in documented_labels().get(base(name), set()) | OF_PROMETHEUS:
+            yield f"dashboard: a choice is filled from {label} of {name}, which a node does not tell"
+    made = {variable["name"] for variable in variables} | {"__rate_interval"}
+    yield from (f"dashboard: ${name} is no choice" for name in sorted(set(re.findall(r"\$\{?(\w+)", json.dumps(board["panels"]))) - made))
+
+
 def prometheus(world: World, commands: Commands) -> Iterator[str]:
     """Rules and dashboard name metrics that a node tells; each rule says its reason and what to do, each panel what it shows."""
     text = metrics_text(world)
@@ -358,6 +368,7 @@ def prometheus(world: World, commands: Commands) -> Iterator[str]:
             if name not in known and name not in told:
                 yield f"{rule['alert']}: its text names {name}, which a node does not tell"
     board = json.loads((DEPLOY / "grafana/strandline.json").read_text())
+    yield from choices(board, known)
     panels = [p for p in board["panels"] if p["type"] != "row"]
     for panel in panels:
         yield from (f"dashboard, {panel['title']}: {finding}" for target in panel["targets"] for finding in strange(target["expr"]))

@@ -58,6 +58,32 @@ fn jobs_and_merges_count_as_their_ends_say() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "of a test's folder, which no power loss threatens")]
+fn jobs_and_runs_of_retention_that_fail_count_as_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let by_date = "partition.by = 'dt', partition.dt.expr = 'DATE(occurred_at)', retention.enabled = true";
+    let server = start(folder.path(), &format!(", compaction.schedule = '0 0 1 1 *', {by_date}"));
+    server.append("a", r#"{"event_type":"E","data":1,"occurred_at":"2001-02-03T04:05:06Z"}"#).ok(201);
+    server.post("admin:compaction/run?wait=true", "").ok(200);
+    server.append("a", TICK).ok(201);
+    let failed = ["compaction_jobs_failed_total", "retention_runs_failed_total"];
+    assert_eq!(failed.map(|series| told(&server, series)), [0.0, 0.0]);
+    // what stands in the place of the folder is no folder: nothing can be committed
+    let (files, aside) = (folder.path().join("durable"), folder.path().join("aside"));
+    std::fs::rename(&files, &aside).unwrap();
+    std::fs::write(&files, "").unwrap();
+    let run = server.post("admin:compaction/run?wait=true", "").ok(200);
+    let retention = server.post("admin:retention/run", "");
+    std::fs::remove_file(&files).unwrap();
+    std::fs::rename(&aside, &files).unwrap();
+    assert!(run["ended"][0]["error"].is_string(), "{run}");
+    assert!(retention.status >= 500, "{}", retention.text());
+    assert!(failed.iter().all(|series| told(&server, series) >= 1.0));
+    let status = server.get("admin:retention").ok(200);
+    assert!(status["runs"][0]["error"].is_string(), "{status}");
+}
+
+#[test]
 fn tiers_count_as_their_route_says_and_pages_for_the_tiers_that_gave_rows() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *', read.tiers = ('wal', 'durable')");
