@@ -41,8 +41,8 @@ for (const [size, dark] of [
       await view(page, name, title);
       await picture(page, `empty-${name}-${size}`);
       await fits(page, name);
+      await accessible(page, `empty ${name} ${size}`);
     }
-    await accessible(page, `empty ${size}`);
     await close();
   });
 }
