@@ -373,8 +373,11 @@ fn status_compact_files_manifest_and_wal_show_the_store() {
     assert_eq!(server.client_with_input(&["ingest", "-"], line).code, 0);
     let status = server.client(&["status"]);
     assert!(status.code == 0 && status.stdout.contains("wal"), "{status:?}");
-    assert_eq!(server.client(&["pause"]).code, 0);
-    assert_eq!(server.client(&["resume"]).code, 0);
+    for (command, paused) in [("pause", true), ("resume", false)] {
+        assert_eq!(server.client(&[command]).code, 0);
+        let compaction = server.http().get("/admin/v1/stores/test/compaction").expect(200);
+        assert_eq!(compaction["paused"], paused, "{command}");
+    }
     let compact = server.client(&["compact"]);
     assert_eq!(compact.code, 0, "{compact:?}");
     let again = server.client(&["compact"]);

@@ -155,6 +155,8 @@ fn filters_places_limits_and_ends_are_as_asked_for() {
     // the program says the same, a line an event
     let lines = server.client(&["subscribe", "--stream-id", "s2", "--idle", "0"]);
     assert_eq!((lines.code, lines.stdout.lines().count()), (0, wanted(&|e| e["stream_id"] == "s2").len()), "{lines:?}");
+    let behind = server.client(&["subscribe", "--after", tenth, "--idle", "0"]);
+    assert_eq!((behind.code, behind.stdout.lines().count()), (0, 50), "{behind:?}");
     let lines = server.client(&["subscribe", "--durable", "cli", "--limit", "25"]);
     assert_eq!((lines.code, lines.stdout.lines().count()), (0, 25), "{lines:?}");
     let rest = server.client(&["subscribe", "--durable", "cli", "--idle", "1"]);
