@@ -47,6 +47,7 @@ fn a_drain_does_not_wait_for_ever_for_a_full_disk() {
             let (node, store) = (node.clone(), store.clone());
             tokio::spawn(async move { append(&node, &store, "c", 1).await })
         };
+        control::until("it waits for its answer", || node.metrics().appends_waiting.get() == 1).await;
         // a job waits for the log as well
         let job = store.compact(None).await.unwrap().remove(0);
         tokio::time::sleep(Duration::from_millis(100)).await;
