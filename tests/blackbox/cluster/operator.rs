@@ -91,9 +91,12 @@ fn a_node_without_a_quorum_is_not_ready_until_there_is_one() {
     nodes.until("it is not ready", |nodes| nodes.http(1).get("/ready").status == 503);
     let why = nodes.http(1).get("/ready").expect_error(503, "unavailable").to_string();
     assert!(why.contains("has had no leader"), "{why}");
+    let leaderless = "cluster_logs_leaderless{store=\"test\"}";
+    nodes.until("the log without a leader is counted", |nodes| told(nodes, 1, leaderless) == Some(1));
     nodes.until("what it has is read", |nodes| nodes.http(1).get("streams/Call/a?consistency=local").status == 200);
     nodes.start(2);
     nodes.until("it is ready", |nodes| nodes.http(1).get("/ready").status == 200);
+    nodes.until("the log has one", |nodes| told(nodes, 1, leaderless) == Some(0));
 }
 
 #[test]
