@@ -6,6 +6,7 @@
 //!  first append of a type ──> open_log_of: RegisterType, then the group of the stream's bucket and a leader
 //!  reads ──> confirm: a quorum says that this node leads the logs that are read, or their leaders say how far it must be
 //!  new command ids of a whole store ──> reserve: who leads the meta group keeps them apart (`replicas/commands.rs`)
+//!  appends of a store with sync projections ──> confirm_projections: who keeps the subscriptions says how far they are (`replicas/projections.rs`)
 //!  followers ──> close_up: leaders of quiet logs say that nothing comes before what is visible (`replicas/closing.rs`)
 //!  keys of subjects ──> all nodes see one folder (`replicas/sharing.rs`)
 //! ```
@@ -20,6 +21,7 @@ mod elsewhere;
 mod hearing;
 mod office;
 mod open;
+mod projections;
 mod role;
 mod sharing;
 mod statement;
@@ -118,6 +120,8 @@ pub(crate) struct StoreReplicas {
     statement: tokio::sync::Mutex<statement::Statement>,
     /// Command ids that are unique in the whole store.
     commands: commands::CommandIds,
+    /// The sync subscriptions, as appends here see them.
+    projections: projections::Projections,
     /// Held by who looks at the folder of subject keys for another node.
     looking: Arc<tokio::sync::Mutex<()>>,
     stop: watch::Sender<bool>,
@@ -130,6 +134,7 @@ impl StoreReplicas {
         let (asks_again, commands, looking) = (Mutex::default(), commands::CommandIds::default(), Arc::default());
         let (resting, following) = (elsewhere::Resting::default(), tokio::sync::Mutex::default());
         let (whole, hearing) = (Mutex::new((0, true)), hearing::Hearing::default());
+        let projections = projections::Projections::default();
         let stop = watch::Sender::new(false);
         Arc::new(Self {
             parts,
@@ -144,6 +149,7 @@ impl StoreReplicas {
             asks_again,
             statement,
             commands,
+            projections,
             looking,
             stop,
         })
@@ -153,6 +159,7 @@ impl StoreReplicas {
     pub(crate) async fn start(self: &Arc<Self>) {
         self.parts.control.looks_by(self.name(), Arc::new(role::LooksNow(Arc::downgrade(self))));
         self.parts.control.keeps_commands_by(self.name(), Arc::new(commands::Keeps(Arc::downgrade(self))));
+        self.parts.control.tells_progress_by(self.name(), Arc::new(projections::Tells(Arc::downgrade(self))));
         self.parts.subscriptions.closes_by(Arc::new(closing::ClosesUp(Arc::downgrade(self))));
         self.look().await;
         let running = Arc::clone(self);

@@ -18,7 +18,7 @@ use crate::store::StoreHandle;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use strandline_deql::{ProjectionMode, StoreConfig};
+use strandline_deql::StoreConfig;
 use strandline_engine::store::ReplaceError;
 
 /// Who holds the statement of a store.
@@ -47,18 +47,11 @@ pub struct StatementReplaced {
 #[must_use]
 pub fn unheeded(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
     let projection = &config.projection;
-    let table = [
-        (
-            "projection.mode",
-            projection.mode == ProjectionMode::Sync,
-            "no append of a cluster waits for a projection, and a named subscription with mode sync is refused",
-        ),
-        (
-            "projection.notify_on_inspect",
-            projection.notify_on_inspect,
-            "in a cluster only those are told of a dry run who follow the node that judged it, the one that leads its log",
-        ),
-    ];
+    let table = [(
+        "projection.notify_on_inspect",
+        projection.notify_on_inspect,
+        "in a cluster only those are told of a dry run who follow the node that judged it, the one that leads its log",
+    )];
     table.into_iter().filter(|(_, is_asked_for, _)| *is_asked_for).map(|(key, _, why)| (key, why)).collect()
 }
 

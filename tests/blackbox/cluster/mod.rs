@@ -19,6 +19,7 @@ mod objects;
 mod offline;
 mod operator;
 mod partition;
+mod projections;
 mod redaction;
 mod roles;
 mod rotated;

@@ -76,6 +76,8 @@ impl Hear for Control {
                         AskKind::Lacks => self.lacks_here(asker.node, &ask.body).await,
                         AskKind::Unmade => self.unmade_here(&ask.body).await,
                         AskKind::Life => self.life_here(asker, &ask.body),
+                        AskKind::Applied => self.applied_here(&ask.body).await,
+                        AskKind::Progress => self.progress_here(&ask.body).await,
                         AskKind::Join | AskKind::Prove | AskKind::Propose => Err("it was answered before".to_owned()),
                     }
                 }

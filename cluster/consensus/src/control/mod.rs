@@ -31,6 +31,7 @@ mod machine;
 mod open;
 mod outcome;
 mod places;
+mod projections;
 mod propose;
 mod removing;
 mod steer;
@@ -47,6 +48,7 @@ pub use machine::MetaMachine;
 pub use open::{LookedMeta, MetaParts, OpenMetaError, SEGMENT_BYTES, look_at_meta, open_meta};
 pub use outcome::{ControlError, Proposed};
 pub use places::{OpenedPlace, Places, StatementPlaces};
+pub use projections::{HELD, Progress, Seen, TellsProgress};
 pub use steer::{Steered, steer};
 
 use crate::group::{Group, GroupError, GroupStatus};
@@ -127,6 +129,8 @@ pub struct Control {
     helpers: Arc<helping::Helpers>,
     /// How stores of this node keep command ids apart.
     keepers: Arc<commands::Keepers>,
+    /// How stores of this node tell how far sync subscriptions are.
+    projections: Arc<projections::Projections>,
     /// Where somebody may be who knows more, should all addresses be others by now.
     hint: Arc<Mutex<Option<String>>>,
     /// Questions about logs that are not here: voters take turns.
@@ -157,6 +161,7 @@ impl Control {
             (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let (lookers, helpers, keepers, hint, turns, asks) =
             (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        let projections = Arc::default();
         Self {
             parts: Arc::new(parts),
             turn,
@@ -171,6 +176,7 @@ impl Control {
             lives,
             helpers,
             keepers,
+            projections,
             hint,
             asks,
         }

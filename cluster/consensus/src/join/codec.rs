@@ -41,11 +41,15 @@ pub enum AskKind {
     NewestNow,
     /// How far the data folder of the node that asks counts; answered by the most that the one that is asked had heard of it before.
     Life,
+    /// Whether the node that is asked has applied a command of the meta group; answered by how far it is, a moment later at the latest.
+    Applied,
+    /// How far a sync subscription is, for who keeps it; answered when that is not as it was seen before, a moment later at the latest.
+    Progress,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Join,
         Self::Prove,
         Self::Propose,
@@ -62,6 +66,8 @@ impl AskKind {
         Self::Unmade,
         Self::NewestNow,
         Self::Life,
+        Self::Applied,
+        Self::Progress,
     ];
 
     /// As it stands in the frame.
@@ -84,6 +90,8 @@ impl AskKind {
             Self::Unmade => 14,
             Self::NewestNow => 15,
             Self::Life => 16,
+            Self::Applied => 17,
+            Self::Progress => 18,
         }
     }
 

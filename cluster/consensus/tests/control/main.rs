@@ -8,4 +8,5 @@ mod founders;
 mod joins;
 mod moments;
 mod node;
+mod projections;
 mod strangers;

@@ -237,7 +237,8 @@ async fn store(
         answer["warnings"] = json!(warnings);
     }
     let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
-    if let Some(projections) = served.store.confirm_projections(&stored).await {
+    let elsewhere = elsewhere::stream_types(&there, &parts);
+    if let Some(projections) = served.store.confirm_projections_beside(&stored, &elsewhere).await {
         answer["projections"] = projections_json(&projections);
     }
     let forbidden = forbidden(&sum.rejected, &results, names);

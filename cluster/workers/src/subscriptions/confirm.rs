@@ -1,8 +1,19 @@
 //! Sync projections: an append of a store whose `projection.mode` is sync is answered when each registered sync subscription has
 //! acknowledged its events, or is late. The events are committed in any case.
+//!
+//! ```text
+//!  an append that is answered here ── the node keeps the subscriptions ──> confirm: waits at each of them
+//!        └─ another one does ──> replicas/projections.rs: asks it how far they are ──> progress, there
+//! ```
+//!
+//! An answer to another node is about a subscription, not about an append: how far it is. So it stays small and is the same for all that wait there.
 
 use super::desk::{Desk, Named};
+use super::keeper::Keeper;
 use std::sync::Arc;
+use strandline_consensus::control::{HELD, Progress, Seen};
+use strandline_engine::read::Filter;
+use strandline_engine::subscribe::durable::Mode;
 use strandline_event::{Position, StampedBatch};
 use tokio::time::{Instant, timeout_at};
 
@@ -24,32 +35,116 @@ pub struct Confirmation {
     pub state: ProjectionState,
 }
 
-impl Desk {
-    /// Waits for the sync subscriptions, until `late` at the longest. `is_limited`: nothing is told of those that ask for none of the events.
-    pub(crate) async fn confirm(
-        &self,
-        batches: &[&StampedBatch],
-        late: Instant,
-        is_limited: bool,
-    ) -> Vec<Confirmation> {
-        let mut confirmations = Vec::new();
-        for named in self.sync() {
-            let asked_for = asked_for(&named, batches);
-            if is_limited && asked_for.is_empty() {
-                continue;
-            }
-            let state = wait(&named, asked_for, late).await;
-            confirmations.push(Confirmation { name: named.name.clone(), state });
-        }
-        confirmations
+/// An append that waits for projections.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting<'a> {
+    /// What was stored here.
+    pub(crate) batches: &'a [&'a StampedBatch],
+    /// Stream types of which another node has stored a part; it has waited for that part, and its word is not told here.
+    pub(crate) elsewhere: &'a [&'a str],
+    /// Who is late then has timed out.
+    pub(crate) late: Instant,
+    /// The caller is told nothing of projections that ask for none of the events.
+    pub(crate) is_limited: bool,
+}
+
+/// What a projection is asked for.
+pub(crate) struct AskedFor {
+    /// The events that were stored here.
+    pub(crate) open: Vec<Position>,
+    /// Another node may have stored some too.
+    is_elsewhere: bool,
+}
+
+impl Waiting<'_> {
+    /// What is asked of a subscription with this filter; `None`: nothing is told of it.
+    pub(crate) fn asks(&self, filter: &Filter) -> Option<AskedFor> {
+        let events = self.batches.iter().flat_map(|batch| batch.iter());
+        let open: Vec<Position> = events.filter(|event| filter.matches(event)).map(|event| event.position()).collect();
+        let stream_type = filter.stream_type.as_deref();
+        let is_elsewhere = self.elsewhere.iter().any(|other| stream_type.is_none_or(|name| name == *other));
+        (!self.is_limited || !open.is_empty()).then_some(AskedFor { open, is_elsewhere })
     }
 }
 
-/// The events that a subscription asks for.
-fn asked_for(named: &Named, batches: &[&StampedBatch]) -> Vec<Position> {
-    let filter = named.settings().filter;
-    let events = batches.iter().flat_map(|batch| batch.iter());
-    events.filter(|event| filter.matches(event)).map(|event| event.position()).collect()
+impl AskedFor {
+    /// What is told of it, where this came of the events that were stored here.
+    pub(crate) fn told(&self, name: &str, state: ProjectionState) -> Confirmation {
+        let state = if self.is_elsewhere { ProjectionState::TimedOut } else { state };
+        Confirmation { name: name.to_owned(), state }
+    }
+}
+
+impl Desk {
+    /// Waits for the sync subscriptions; `None`: another node keeps them.
+    pub(crate) async fn confirm(&self, waiting: Waiting<'_>) -> Option<Vec<Confirmation>> {
+        let mut confirmations = Vec::new();
+        for named in self.sync()? {
+            let Some(mut asked) = waiting.asks(&named.settings().filter) else { continue };
+            let state = wait(&named, std::mem::take(&mut asked.open), waiting.late).await;
+            confirmations.push(asked.told(&named.name, state));
+        }
+        Some(confirmations)
+    }
+
+    /// Those that appends wait for; `None`: another node keeps them.
+    fn sync(&self) -> Option<Vec<Arc<Named>>> {
+        let all = self.all.lock();
+        if matches!(all.keeper, Keeper::Elsewhere) {
+            return None;
+        }
+        Some(all.named.values().filter(|named| named.is_sync()).cloned().collect())
+    }
+
+    /// How far a sync subscription is, for another node: when that is not as it was seen there, nobody is connected for it, or a moment later. `None`:
+    /// there is none of this name.
+    ///
+    /// # Errors
+    /// Another node keeps them.
+    pub(crate) async fn progress(&self, name: &str, seen: Seen) -> Result<Option<Progress>, String> {
+        let elsewhere = || "another node keeps the named subscriptions by now".to_owned();
+        let (found, office) = {
+            let all = self.all.lock();
+            let is_here = !matches!(all.keeper, Keeper::Elsewhere);
+            (all.named.get(name).cloned(), all.office.filter(|_| is_here))
+        };
+        let office = office.ok_or_else(elsewhere)?;
+        let Some(named) = found.filter(|named| named.is_sync()) else { return Ok(None) };
+        let until = Instant::now() + HELD;
+        let mut progressed = named.progressed();
+        loop {
+            // what changes from here on is another state
+            let changes = *progressed.borrow_and_update();
+            if named.is_deleted() {
+                return Ok(None);
+            }
+            if named.ended().is_some() {
+                return Err(elsewhere());
+            }
+            let progress = named.progress(Seen { office, number: named.number, changes });
+            let is_told = progress.seen != seen || !progress.has_consumers;
+            if is_told || timeout_at(until, progressed.changed()).await.is_err() {
+                return Ok(Some(progress));
+            }
+        }
+    }
+}
+
+impl Named {
+    fn is_sync(&self) -> bool {
+        self.state.lock().settings.mode == Mode::Sync
+    }
+
+    fn progress(&self, seen: Seen) -> Progress {
+        let state = self.state.lock();
+        Progress {
+            seen,
+            has_consumers: state.counts().consumers > 0,
+            done: state.done(),
+            acknowledged: state.acknowledged().collect(),
+            parked: state.parked().map(|(position, _)| position).collect(),
+        }
+    }
 }
 
 async fn wait(named: &Arc<Named>, mut open: Vec<Position>, late: Instant) -> ProjectionState {

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::Control;
 use strandline_engine::status;
-use strandline_engine::subscribe::durable::{Durable, Mode, Settings};
+use strandline_engine::subscribe::durable::{Durable, Settings};
 use strandline_engine::subscribe::record::{Folded, Kept, Record};
 use strandline_event::{Micros, Position};
 use strandline_wal::LeaderId;
@@ -59,7 +59,7 @@ struct Consumers {
 /// A named subscription.
 pub(super) struct Named {
     pub(super) name: String,
-    number: u32,
+    pub(super) number: u32,
     created_at: Micros,
     pub(super) state: Mutex<Durable>,
     consumers: Mutex<Consumers>,
@@ -300,7 +300,7 @@ impl Named {
 /// The named subscriptions of a store.
 pub(crate) struct Desk {
     feed: Arc<Feed>,
-    all: Mutex<Subscriptions>,
+    pub(super) all: Mutex<Subscriptions>,
     /// Consumers of this run of the node have numbers from the first one on.
     first_consumer: u64,
     next_consumer: AtomicU64,
@@ -310,12 +310,12 @@ pub(crate) struct Desk {
     looking: Arc<tokio::sync::Mutex<usize>>,
 }
 
-struct Subscriptions {
-    named: BTreeMap<String, Arc<Named>>,
+pub(super) struct Subscriptions {
+    pub(super) named: BTreeMap<String, Arc<Named>>,
     next_number: u32,
-    keeper: Keeper,
+    pub(super) keeper: Keeper,
     /// The leadership under which this node keeps them, in a cluster.
-    office: Option<LeaderId>,
+    pub(super) office: Option<LeaderId>,
 }
 
 impl Subscriptions {
@@ -466,12 +466,6 @@ impl Desk {
 
     fn named(&self, name: &str) -> Result<Arc<Named>, NodeError> {
         self.all.lock().get(name).cloned()
-    }
-
-    /// Those that appends of a sync store wait for.
-    pub(super) fn sync(&self) -> Vec<Arc<Named>> {
-        let all = self.all.lock();
-        all.named.values().filter(|named| named.state.lock().settings.mode == Mode::Sync).cloned().collect()
     }
 
     /// One subscription.

@@ -1,6 +1,6 @@
 //! Subscriptions of a store as callers see them.
 
-use super::{Confirmation, Consumer, Encode, EventPlace, Follower, NamedStatus, SubscriptionWish};
+use super::{Confirmation, Consumer, Encode, EventPlace, Follower, NamedStatus, SubscriptionWish, Waiting};
 use crate::error::NodeError;
 use crate::store::StoreHandle;
 use std::time::Duration;
@@ -30,25 +30,31 @@ impl StoreHandle {
         Follower::new(&self.parts.feed, filter, after, self.scope.clone())
     }
 
-    /// Makes a named subscription; the same again is no error. `true`: it is new.
+    /// Makes a named subscription; the same again is no error. `true`: it is new. From the answer on appends wait for one that is sync, at every node of a
+    /// cluster but those that are away: they know of it when they are back.
     ///
     /// # Errors
-    /// The store sends no notifications; it is there and otherwise; too many; the file; in a cluster `NotLeader`, and one that is sync.
+    /// The store sends no notifications; it is there and otherwise; too many; the file; in a cluster `NotLeader`, and of one that is sync that a node does not
+    /// know of it in time.
     pub async fn create_subscription(&self, name: &str, wish: SubscriptionWish) -> Result<bool, NodeError> {
         self.check_unlimited()?;
-        if self.parts.replicas.is_some() && wish.settings.mode == Mode::Sync {
-            let lines = "in a cluster no append waits for a subscription yet: make it with mode async";
-            return Err(NodeError::NotServed { store: self.name().to_owned(), lines: lines.to_owned() });
-        }
         self.keeps().await?;
+        let is_sync = wish.settings.mode == Mode::Sync;
         if let Some(replicas) = &self.parts.replicas {
             // a wish that is refused moves no log
             self.parts.feed.check()?;
             replicas.need_all().await?;
+            if is_sync {
+                replicas.knows_projections("nothing was made").await?;
+            }
             // it begins behind everything that was acknowledged by now
             self.confirm(None).await?;
         }
-        self.parts.subscriptions.create(name, wish).await
+        let is_new = self.parts.subscriptions.create(name, wish).await?;
+        if let Some(replicas) = self.parts.replicas.as_ref().filter(|_| is_sync) {
+            replicas.knows_projections("it is made, and not every append waits for it yet").await?;
+        }
+        Ok(is_new)
     }
 
     /// Deletes one: its consumers end, its position is forgotten.
@@ -190,11 +196,25 @@ impl StoreHandle {
     /// Waits for the sync subscriptions, where `projection.mode` is sync; `None`: it is not. Who is limited to tenants is told of those that ask for
     /// some of its events.
     pub async fn confirm_projections(&self, batches: &[&StampedBatch]) -> Option<Vec<Confirmation>> {
-        if self.config().projection.mode != ProjectionMode::Sync || batches.is_empty() {
+        self.confirm_projections_beside(batches, &[]).await
+    }
+
+    /// The same of a body of which another node has stored events of these stream types: whether they are confirmed is not told here, so who may ask for
+    /// them has timed out.
+    pub async fn confirm_projections_beside(
+        &self,
+        batches: &[&StampedBatch],
+        elsewhere: &[&str],
+    ) -> Option<Vec<Confirmation>> {
+        if self.config().projection.mode != ProjectionMode::Sync || batches.is_empty() && elsewhere.is_empty() {
             return None;
         }
         let late = Instant::now() + self.node.projection_timeout();
-        Some(self.parts.subscriptions.confirm(batches, late, self.is_limited()).await)
+        let waiting = Waiting { batches, elsewhere, late, is_limited: self.is_limited() };
+        match (self.parts.subscriptions.confirm(waiting).await, &self.parts.replicas) {
+            (None, Some(replicas)) => Some(replicas.confirm_projections(waiting).await),
+            (said, _) => said,
+        }
     }
 
     /// Followers are told of a dry run that was judged with yes, where the store says so.

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strandline_consensus::control::{Control, ControlError};
 use strandline_consensus::meta::Command;
+use strandline_engine::subscribe::durable::Settings;
 use strandline_engine::subscribe::record::{Folded, Record};
 use strandline_keys::{KeyName, NONCE_BYTES, Purpose, StoreKeys};
 use strandline_wal::LeaderId;
@@ -182,6 +183,17 @@ fn opened(keys: Option<&StoreKeys>, name: &str, value: &[u8]) -> Result<Vec<u8>,
     key.open_vec(NONCE, name.as_bytes(), sealed).map_err(|_| "it is not what was sealed under this name".to_owned())
 }
 
+/// How a subscription was made, by what is remembered of it: its number and its settings.
+///
+/// # Errors
+/// It cannot be read by this program, or without its keys.
+pub(crate) fn made(keys: Option<&StoreKeys>, name: &str, value: &[u8]) -> Result<(u32, Settings), String> {
+    match Record::decode_first(&opened(keys, name, value)?) {
+        Some(Record::Created { number, settings, .. }) => Ok((number, settings)),
+        _ => Err("it is of a later program, or damaged".to_owned()),
+    }
+}
+
 fn folded(remembered: &Remembered, keys: Option<&StoreKeys>) -> Result<Folded, String> {
     let mut folded = Folded::default();
     for (name, value) in remembered {
@@ -197,7 +209,27 @@ fn folded(remembered: &Remembered, keys: Option<&StoreKeys>) -> Result<Folded, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strandline_engine::read::Filter;
+    use strandline_engine::subscribe::durable::Mode;
+    use strandline_engine::subscribe::record::Kept;
+    use strandline_event::{EventId, Micros, Position};
     use strandline_keys::testing::store_keys;
+
+    #[test]
+    fn how_one_was_made_is_read_whatever_has_become_of_it_since() {
+        let settings = Settings { filter: Filter::default(), mode: Mode::Sync, attempts_max: 5, ack_within_us: 1 };
+        let at = Position { ingested_at: Micros(3), event_id: EventId([1; 16]) };
+        let parked = BTreeMap::from([(at, (Micros(4), 2, "no".to_owned()))]);
+        let kept = Kept { number: 7, at: Micros(1), settings: settings.clone(), done: at, parked };
+        let mut plain = Vec::new();
+        kept.records("a").for_each(|record| record.encode(&mut plain));
+        assert_eq!(made(None, "a", &plain), Ok((7, settings.clone())));
+        let keys = store_keys(1);
+        let value = sealed(Some(&*keys), "a", plain.clone());
+        assert_eq!(made(Some(&*keys), "a", &value), Ok((7, settings)));
+        assert!(made(Some(&*keys), "b", &value).is_err() && made(None, "a", &value).is_err());
+        assert!(made(None, "a", &plain[..9]).is_err() && made(None, "a", &[]).is_err());
+    }
 
     #[test]
     fn what_is_sealed_opens_under_its_name_and_by_its_keys_alone() {

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! In a cluster the node that leads the meta group keeps the named ones, and remembers them with the others (`ledger.rs`): the next leader goes on from there. Plain ones are served
-//! by any node, which asks the leaders of quiet logs that nothing comes before what it has applied (`Closes` in `feed.rs`).
+//! by any node, which asks the leaders of quiet logs that nothing comes before what it has applied (`Closes` in `feed.rs`). An append that waits for sync
+//! ones waits where it is answered, and asks the node that keeps them how far they are (`confirm.rs`, `replicas/projections.rs`).
 //!
 //! Invariant: an append waits for no follower. A follower holds its place and nothing else between two slices; pages are held by the ring
 //! (the newest ones) and by the shelf (history, bounded over all followers together), and are read again when they are gone.
@@ -41,10 +42,12 @@ pub use page::{Encode, FollowPage};
 pub use told::{EventPlace, NamedStatus, ParkedEvent, SubscriptionWish};
 pub use trouble::Trouble;
 
+pub(crate) use confirm::{AskedFor, Waiting};
 pub(crate) use desk::Desk;
 pub(crate) use feed::{Closes, Feed};
 pub(crate) use file::{SubscriptionFile, SubscriptionFileError};
 pub(crate) use handle::PROJECTION_TIMEOUT;
+pub(crate) use ledger::made;
 
 use crate::error::NodeError;
 use crate::metrics::Counter;

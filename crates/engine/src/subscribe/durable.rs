@@ -224,6 +224,14 @@ impl Durable {
         self.parked.iter().map(|(position, parked)| (*position, parked))
     }
 
+    /// What is acknowledged behind [`done`](Self::done), in order.
+    pub fn acknowledged(&self) -> impl Iterator<Item = Position> {
+        let is_over = move |(position, entry): &(&Position, &Entry)| {
+            entry.state == State::Over && !self.parked.contains_key(*position)
+        };
+        self.open.iter().filter(is_over).map(|(position, _)| *position)
+    }
+
     /// Numbers.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -182,6 +182,12 @@ impl Record {
         }
     }
 
+    /// The first record of a group. `None`: there is none of this version.
+    #[must_use]
+    pub fn decode_first(bytes: &[u8]) -> Option<Self> {
+        Self::decode(&mut Take(bytes))
+    }
+
     /// All records of a group. `None`: these bytes are no records of this version.
     #[must_use]
     pub fn decode_all(bytes: &[u8]) -> Option<Vec<Self>> {

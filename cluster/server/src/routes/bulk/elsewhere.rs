@@ -96,6 +96,12 @@ pub(super) fn rejected(done: &PartAppended, part: &Part) -> impl Iterator<Item =
     })
 }
 
+/// Stream types of which another node has stored events now.
+pub(super) fn stream_types<'a>(there: &There, parts: &'a [Part]) -> Vec<&'a str> {
+    let stored = there.iter().filter(|(_, done)| done.appended > 0);
+    stored.filter_map(|(at, _)| Some(parts.get(*at)?.batch.view().stream_type())).collect()
+}
+
 /// The streams of a part of which another node has stored something, now or before.
 pub(super) fn stored(done: &PartAppended, view: BatchView<'_>) -> BTreeSet<usize> {
     let left_out: BTreeSet<usize> = done.rejected.iter().map(|row| row.row as usize).collect();
@@ -135,5 +141,10 @@ mod tests {
         assert_eq!(lines, [(5, ErrorKind::SeqGap)]);
         assert_eq!(stored(&done, part.batch.view()), BTreeSet::from([0]));
         assert_eq!(stored(&PartAppended::default(), part.batch.view()), BTreeSet::from([0, 1]));
+        let mut there = There::from([(0, PartAppended { known: 3, ..PartAppended::default() })]);
+        let parts = [part];
+        assert!(stream_types(&there, &parts).is_empty(), "all of it was there");
+        there.insert(0, done);
+        assert_eq!(stream_types(&there, &parts), ["T"]);
     }
 }

@@ -449,3 +449,18 @@ fn so_many_are_parked_and_what_finds_no_place_is_given_again() {
     assert!(world.durable.park(at(3), "no", world.now));
     assert_eq!(world.durable.counts().parked, 2);
 }
+
+#[test]
+fn what_is_acknowledged_out_of_turn_is_told_without_what_is_parked() {
+    let mut world = World::new(5);
+    let consumer = world.join();
+    world.events = vec![1, 2, 3, 4];
+    world.run();
+    assert_eq!(world.durable.ack(at(3), Some(consumer), true, world.now), 1);
+    assert!(world.durable.park(at(2), "no", world.now));
+    assert_eq!((world.durable.done(), world.durable.acknowledged().collect::<Vec<_>>()), (at(0), vec![at(3)]));
+    assert_eq!(world.durable.ack(at(1), Some(consumer), true, world.now), 1);
+    assert_eq!((world.durable.done(), world.durable.acknowledged().count()), (at(3), 0));
+    let confirmed: Vec<i64> = (1..=4).filter(|n| world.durable.has_confirmed(at(*n))).collect();
+    assert_eq!(confirmed, [1, 3]);
+}

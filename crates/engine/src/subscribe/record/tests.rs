@@ -38,6 +38,7 @@ fn records_of_version_1_are_these_bytes() {
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(hex, VERSION_1, "the layout has changed; a new one is a new version");
     assert_eq!(Record::decode_all(&bytes), Some(samples()));
+    assert_eq!((Record::decode_first(&bytes), Record::decode_first(&[])), (samples().into_iter().next(), None));
     for end in 0..bytes.len() {
         // cut anywhere: whole records before it, or none
         let cut = Record::decode_all(&bytes[..end]);

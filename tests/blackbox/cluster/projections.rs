@@ -1,0 +1,106 @@
+//! Sync projections of a cluster: an append waits for them at whichever node it is answered, wherever they are kept, and is stored in any case.
+
+use super::moves::done;
+use super::named::consumer;
+use super::nodes::Nodes;
+use crate::harness::{Http, Sse};
+use serde_json::{Value, json};
+use std::thread::{self, JoinHandle};
+
+const SYNC: &str = ", wal.rollover_mb = 1, id.command_id.unique_scope = 'stream', projection.mode = 'sync'";
+
+/// Nobody waits so long, unless an answer never comes.
+const PATIENT: [&str; 2] = ["--projection-timeout", "60s"];
+
+/// Three nodes, each of which leads the log of a stream type: T1, T2, T3.
+fn three() -> Nodes {
+    let nodes = Nodes::new(3, SYNC, &PATIENT);
+    for leader in 1..=3 {
+        nodes.http(leader).post("stream-types", &json!({ "name": format!("T{leader}") })).expect(201);
+        done(&nodes, leader, &format!("cluster lead --stream-type T{leader} --node {leader}"));
+    }
+    for leader in 1..=3 {
+        nodes.until("it leads", |nodes| {
+            (1..=3)
+                .map(|node| nodes.shard(node, Some(&format!("T{leader}"))))
+                .all(|shard| shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader)
+        });
+    }
+    nodes
+}
+
+/// What an append to the log that a node leads says of projections.
+fn append(http: &Http, leader: usize) -> Value {
+    let body = json!({ "events": [{ "event_type": "E", "data": {} }] });
+    http.post(&format!("streams/T{leader}/s"), &body).expect(201)["projections"].clone()
+}
+
+fn said(state: &str) -> Value {
+    json!([{ "name": "s", "state": state }])
+}
+
+/// Acknowledges so many events as they come.
+fn acknowledging(http: Http, (mut stream, number): (Sse, String), count: usize) -> JoinHandle<Sse> {
+    thread::spawn(move || {
+        for _ in 0..count {
+            let position = stream.event().id;
+            http.post("subscriptions/s/ack", &json!({ "position": position, "consumer": number })).expect(200);
+        }
+        stream
+    })
+}
+
+#[test]
+fn an_append_waits_for_a_sync_projection_whichever_node_leads_its_log() {
+    let mut nodes = three();
+    let places = || (1..=3).flat_map(|node| (1..=3).map(move |leader| (node, leader)));
+    for leader in 1..=3 {
+        assert_eq!(append(&nodes.http(1), leader), json!([]), "none is registered");
+    }
+    let wish = json!({ "mode": "sync", "after": "end" });
+    assert_eq!(nodes.http(2).post("subscriptions/s", &wish).expect(201)["mode"], "sync");
+    // every node knows of it by now, and nobody is connected: late at once
+    for leader in 1..=3 {
+        assert_eq!(append(&nodes.http(leader), leader), said("timed_out"), "at node {leader}");
+    }
+    let keeper = nodes.leader(None);
+    let line = |leader: usize| json!({ "stream_type": format!("T{leader}"), "stream_id": "s", "event_type": "E" });
+    let consuming = acknowledging(nodes.http(1), consumer(&nodes, 3), 3 + 9 + 1 + 2);
+    for (node, leader) in places() {
+        assert_eq!(append(&nodes.http(node), leader), said("confirmed"), "at node {node}, led by node {leader}");
+    }
+    assert_eq!(nodes.http(1).bulk(&[line(keeper)])["projections"], said("confirmed"));
+    // what another node was told of its part this one does not know
+    let body = [line(keeper), line(keeper % 3 + 1)];
+    assert_eq!(nodes.http(1).bulk(&body)["projections"], said("timed_out"));
+    let stream = consuming.join().unwrap();
+    // whoever has not heard of that asks who has
+    nodes.http(1).delete("subscriptions/s").expect(200);
+    for (node, leader) in places() {
+        assert_eq!(append(&nodes.http(node), leader), json!([]), "at node {node}, led by node {leader}");
+    }
+    drop(stream);
+    nodes.stop_all();
+}
+
+#[test]
+fn an_append_is_stored_and_answered_where_who_keeps_the_projection_is_lost_meanwhile() {
+    let mut nodes = three();
+    let keeper = nodes.leader(None);
+    let leader = keeper % 3 + 1;
+    let other = leader % 3 + 1;
+    nodes.http(other).post("subscriptions/s", &json!({ "mode": "sync" })).expect(201);
+    let (mut stream, _) = consumer(&nodes, leader);
+    let http = nodes.http(leader);
+    let waiting = thread::spawn(move || append(&http, leader));
+    // it is stored, and nobody acknowledges it
+    stream.event();
+    nodes.kill(keeper);
+    assert_eq!(waiting.join().unwrap(), said("timed_out"));
+    while stream.next().is_some_and(|message| message.kind.is_none()) {}
+    let consuming = acknowledging(nodes.http(other), consumer(&nodes, other), 2);
+    assert_eq!(append(&nodes.http(other), leader), said("confirmed"));
+    drop(consuming.join().unwrap());
+    assert_eq!(nodes.http(leader).stream(&format!("T{leader}"), "s").len(), 2);
+    nodes.stop_all();
+}
