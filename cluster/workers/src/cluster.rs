@@ -24,7 +24,7 @@ use crate::member_stores::{check_members, refuse_options};
 use crate::node::{NodeOptions, StartError};
 use crate::subjects::shared::refuse_without_keys;
 use crate::subjects::unserved_in_cluster;
-use crate::{clock, random};
+use crate::{clock, random, served};
 use changed::{keep_roles, readdress};
 pub use kept::kept_stores;
 use kept_state::KeptFile;
@@ -293,13 +293,15 @@ pub async fn start_cluster(
     if !unserved.is_empty() {
         return Err(ClusterError::Erasable(unserved));
     }
+    // before a mark is made in their place
+    served::refuse_bare(stores, &*node_options.disk.0, dir).map_err(Box::new)?;
     let mut types = Vec::new();
     if let Membership::Creates { has_log, node } = membership {
         for store in stores {
             check_free(store, has_log, None)?;
             if has_log {
-                let (store, disk) = (store.clone(), Arc::clone(&node_options.disk.0));
-                let looking = tokio::task::spawn_blocking(move || types_of_alone(&store, node, disk));
+                let (dir, store, disk) = (dir.to_owned(), store.clone(), Arc::clone(&node_options.disk.0));
+                let looking = tokio::task::spawn_blocking(move || types_of_alone(&dir, &store, node, disk));
                 types.push(looking.await.map_err(std::io::Error::other)??);
             }
         }

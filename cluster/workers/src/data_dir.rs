@@ -6,7 +6,7 @@
 //! {data-dir}/member                      of a cluster's member (`member_file`)
 //! {data-dir}/cluster/                    of a member: the meta group's log, `addresses` (`cluster/addresses`), `stores.deql` (`cluster/kept`), `life` (`cluster/life`)
 //! {data-dir}/stores/{store}/stream-types
-//! {data-dir}/stores/{store}/served-{id}    the store was served here (`served`), of a node alone
+//! {data-dir}/stores/{store}/served-{id}    the store was served here (`served`)
 //! {data-dir}/stores/{store}/paused         compaction is paused, of a node alone (`compaction/pause`)
 //! ```
 //!

@@ -4,6 +4,7 @@ use crate::data_dir::DataDir;
 use crate::descriptors::{Descriptors, raise_limit};
 use crate::node::{NodeOptions, StartError};
 use crate::opening::{Made, OpenedNode, open_options, store_error};
+use crate::served;
 use crate::store_lock::StoreLock;
 use crate::subjects::shared::{open_member, refuse_file};
 use crate::subjects::unserved_in_cluster;
@@ -44,6 +45,7 @@ pub(crate) async fn check_members(
     if !unserved.is_empty() {
         return Err(StartError::Refused(unserved));
     }
+    served::refuse_bare(&stores, &*options.disk.0, folder.dir())?;
     let mut opened = Vec::new();
     for config in &stores {
         refuse_keys(config)?;
@@ -83,8 +85,10 @@ pub(crate) fn open_members(
         Some(folder) => folder,
         None => DataDir::open(&options.data_dir)?,
     };
-    let configs = declarations.stores.iter().map(|declared| &declared.config);
-    let locks = configs.map(StoreLock::to_share).collect::<Result<Vec<_>, _>>()?;
+    let configs = || declarations.stores.iter().map(|declared| &declared.config);
+    // before the locks make the folders in which they lie
+    served::refuse_bare(configs(), &*options.disk.0, data_dir.dir())?;
+    let locks = configs().map(StoreLock::to_share).collect::<Result<Vec<_>, _>>()?;
     let subjects = Some(open_member(options, declarations, control)?);
     let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
     let mut stores = Vec::new();
@@ -92,6 +96,7 @@ pub(crate) fn open_members(
         let name = &declared.config.name;
         let open = open_options(&declared.config, options, &data_dir)?;
         let store = Store::open_member(&open).map_err(|error| store_error(name, error))?;
+        served::keep(&store, &data_dir);
         stores.push(Opened { store, logs: Vec::new(), report: OpenReport::default() });
     }
     Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects, made: Made::default() })

@@ -33,11 +33,8 @@ pub(crate) fn open_all(declarations: &Declarations, options: &NodeOptions) -> Re
     refuse_clusters(declarations)?;
     let data_dir = DataDir::open(&options.data_dir)?;
     let configs = || declarations.stores.iter().map(|declared| &declared.config);
-    let disk = &*options.disk.0;
     // before the locks make the folders in which they lie
-    configs()
-        .filter(|config| served::is_bare(config))
-        .try_for_each(|config| served::refuse_gone(config, disk, &data_dir))?;
+    served::refuse_bare(configs(), &*options.disk.0, data_dir.dir())?;
     // a store that another node serves is not even touched: opening it would take it over
     let locks = configs().map(StoreLock::to_serve).collect::<Result<Vec<_>, _>>()?;
     let subjects = subjects::open(options, declarations, &data_dir)?;
@@ -50,9 +47,6 @@ pub(crate) fn open_all(declarations: &Declarations, options: &NodeOptions) -> Re
         let registry = Registry::open(&data_dir.store_folder(&name), &[])?;
         SubscriptionFile::look(&data_dir.store_folder(&name))?;
         let store = Store::judge(open).map_err(|error| refused(&name, error, &data_dir))?;
-        if store.is_new() {
-            served::refuse_gone(&declared.config, disk, &data_dir)?;
-        }
         // one in memory has forgotten them, and is told again
         let is_kept = !declared.config.durable.path.is_memory();
         let strange = if is_kept { registry.strange(&name, &store.buckets()) } else { Vec::new() };
@@ -79,7 +73,7 @@ pub(crate) fn open_all(declarations: &Declarations, options: &NodeOptions) -> Re
 /// The options of a store.
 ///
 /// # Errors
-/// Its keys cannot be had.
+/// Its keys cannot be had; the data folder cannot be looked at.
 pub(crate) fn open_options(
     config: &StoreConfig,
     options: &NodeOptions,
@@ -97,6 +91,7 @@ pub(crate) fn open_options(
         grace: options.grace,
         scratch: Some(data_dir.store_folder(&config.name).join("scratch")),
         keys,
+        served: served::mark_of(data_dir.dir(), &config.name)?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! That this node has served a store: `{data-dir}/stores/{store}/served-{id}`, a file without a byte whose name holds the id in the store's manifests.
 //!
 //! ```text
-//!  the first start: the claim is committed -> served-{id} is made -> appends are taken
+//!  the first start: the claim is committed, or a member has opened it -> served-{id} is made -> appends are taken
 //!  a later one:     no manifest, no data file, but served-{id}: refused, before anything is made where they should be
 //! ```
 //!
@@ -9,7 +9,7 @@
 //! the disk is back. A store with a log has marks beside it too (the engine's `store/marks.rs`); one without has only this. A node with a new data
 //! folder knows of no store: it may begin one. A store in memory has no mark.
 
-use crate::data_dir::{DataDir, DataDirError, at, create_own, make_own_folder, sync_parent};
+use crate::data_dir::{DataDir, DataDirError, at, create_own, make_own_folder, store_folder_in, sync_parent};
 use crate::node::StartError;
 use crate::opening::store_error;
 use std::fs;
@@ -23,18 +23,30 @@ const PREFIX: &str = "served-";
 /// What ext4 keeps in the root of a disk for itself.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// Refuses to begin a store anew that was there: its logs say so, or this node has served it. It makes nothing. Asked where there is neither a
-/// manifest nor a data file.
+/// Refuses to begin stores anew that were there, in local folders that are not there, or hold nothing: their logs say so, or this node has served
+/// them. It makes nothing, not even the folders and locks. `dir`: the node's data folder. Of what lies elsewhere the engine asks the same when it
+/// has found no manifest (see [`mark_of`]).
 ///
 /// # Errors
 /// `FilesGone`; a folder cannot be looked at.
-pub(crate) fn refuse_gone(config: &StoreConfig, disk: &dyn Disk, data_dir: &DataDir) -> Result<(), StartError> {
-    let mark = marks_in(&data_dir.store_folder(&config.name))?.pop();
-    Store::may_begin(config, disk, mark.as_deref()).map_err(|error| store_error(&config.name, error))
+pub(crate) fn refuse_bare<'a>(
+    stores: impl IntoIterator<Item = &'a StoreConfig>,
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<(), StartError> {
+    for config in stores.into_iter().filter(|config| is_bare(config)) {
+        let mark = mark_of(dir, &config.name)?;
+        Store::may_begin(config, disk, mark.as_deref()).map_err(|error| store_error(&config.name, error))?;
+    }
+    Ok(())
 }
 
-/// Whether files and manifests lie in local folders that are not there, or hold nothing: a start would make them.
-pub(crate) fn is_bare(config: &StoreConfig) -> bool {
+/// What says in this data folder that the node has served a store.
+pub(crate) fn mark_of(dir: &Path, store: &str) -> Result<Option<PathBuf>, DataDirError> {
+    Ok(marks_in(&store_folder_in(dir, store))?.pop())
+}
+
+fn is_bare(config: &StoreConfig) -> bool {
     let places = [&config.durable.path, &config.durable.manifest_path];
     places.into_iter().all(|place| place.as_local().is_some_and(holds_nothing))
 }

@@ -4,6 +4,8 @@
 
 #[path = "cluster/copies.rs"]
 mod copies;
+#[path = "cluster/mounted.rs"]
+mod mounted;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -573,7 +573,19 @@ fn open(
         .encrypt_at_rest
         .then(|| Arc::new(TestKeys::with_random(7, entropy as u64)) as Arc<dyn KeyProvider>);
     let (config, secret) = (config.clone(), !entropy);
-    let options = OpenOptions { config, disk, node: 7, now, entropy, secret, accept_lost_log, grace, scratch, keys };
+    let options = OpenOptions {
+        config,
+        disk,
+        node: 7,
+        now,
+        entropy,
+        secret,
+        accept_lost_log,
+        grace,
+        scratch,
+        keys,
+        served: None,
+    };
     match objects {
         Some((files, manifests)) => Store::open_on(options, Arc::clone(files), Arc::clone(manifests)),
         None => Store::open(options),

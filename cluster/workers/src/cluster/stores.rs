@@ -4,7 +4,7 @@ use super::ClusterError;
 use crate::compaction::pause::PauseFile;
 use crate::data_dir::store_folder_in;
 use crate::opening::no_keys;
-use crate::{clock, keys, random};
+use crate::{clock, keys, random, served};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -151,8 +151,9 @@ pub(super) async fn knows_alone(control: &Control) -> Result<MetaState, ControlE
 }
 
 /// What a node alone has of a store: the stream types that have a log, and how many buckets each has. Its logs must be whole, by the rules of a
-/// node alone. Blocks.
+/// node alone. `dir`: its data folder. Blocks.
 pub(super) fn types_of_alone(
+    dir: &Path,
     store: &StoreConfig,
     node: u64,
     disk: Arc<dyn Disk>,
@@ -170,6 +171,7 @@ pub(super) fn types_of_alone(
         grace: Grace::default(),
         scratch: None,
         keys,
+        served: served::mark_of(dir, &store.name)?,
     });
     let judged = judged.map_err(wrong)?;
     // those that have several may have no log yet

@@ -16,7 +16,7 @@ use super::open::{
 };
 use super::{DurableTier, OpenError, OpenOptions, Snapshot, names};
 use crate::manifest::{self, ManifestError, Put};
-use crate::objects::{NotCreated, ObjectError, SharedObjects};
+use crate::objects::{NotCreated, ObjectError, Objects, SharedObjects};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_deql::StoreConfig;
@@ -65,6 +65,17 @@ pub enum FollowError {
 }
 
 impl DurableTier {
+    /// Whether there is a store in these places, sealed or not. Makes nothing.
+    ///
+    /// # Errors
+    /// `ManifestsGone`: there is no manifest, but something that a store has made; the objects.
+    pub fn is_there(objects: &dyn Objects, manifests: &dyn Objects, config: &StoreConfig) -> Result<bool, OpenError> {
+        if manifest::newest_version(manifests)?.is_some() {
+            return Ok(true);
+        }
+        refuse_leftovers(objects, config).map(|()| false)
+    }
+
     /// Opens the tier of a store that the nodes of a cluster share, claiming nothing. A store that is not there is born: of several nodes that
     /// try, one makes it.
     ///
@@ -84,7 +95,7 @@ impl DurableTier {
             if let Some(newest) = manifest::newest_version(&*shared.manifests)? {
                 break manifest::read(&*shared.manifests, newest)?;
             }
-            refuse_leftovers(&shared, config)?;
+            refuse_leftovers(&*shared.objects, config)?;
             let born = birth(config, options);
             if let Put::Ours(crc) = manifest::put(&*shared.manifests, &born).map_err(NotCreated::into_error)? {
                 break (born, crc);

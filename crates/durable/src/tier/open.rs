@@ -325,7 +325,7 @@ impl DurableTier {
     ) -> Result<Self, OpenError> {
         let shared = shared(objects, manifests, config, CACHE_BYTES_DEFAULT)?;
         let Some(newest) = manifest::newest_version(&*shared.manifests)? else {
-            refuse_leftovers(&shared, config)?;
+            refuse_leftovers(&*shared.objects, config)?;
             return Err(ManifestError::None.into());
         };
         let (manifest, crc) = manifest::read(&*shared.manifests, newest)?;
@@ -376,8 +376,7 @@ pub(super) fn refuse_clear(objects: &dyn Objects, config: &StoreConfig) -> Resul
 }
 
 /// Where there is no manifest at all there must be nothing of a store: one bounded listing on an object store.
-pub(super) fn refuse_leftovers(shared: &Shared, config: &StoreConfig) -> Result<(), OpenError> {
-    let objects = &*shared.objects;
+pub(super) fn refuse_leftovers(objects: &dyn Objects, config: &StoreConfig) -> Result<(), OpenError> {
     let listed = match objects.stages() {
         true => objects.list_beside(MANIFEST_FOLDER)?,
         false => objects.list_after("", LEFTOVERS_LOOKED_AT)?.objects,
@@ -522,7 +521,7 @@ fn claim(shared: &Shared, config: &StoreConfig, options: &OpenOptions, upon: &Up
             _ => known = newest.unwrap_or(known),
         }
         let next = if known == 0 {
-            refuse_leftovers(shared, config)?;
+            refuse_leftovers(&*shared.objects, config)?;
             birth(config, options)
         } else {
             let earlier = beaten.as_ref().or_else(|| upon.snapshot().map(Snapshot::manifest));

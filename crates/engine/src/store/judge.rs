@@ -161,12 +161,18 @@ pub(super) fn places(options: &OpenOptions) -> Result<(SharedObjects, SharedObje
     both.map_err(|error| DurableError::from(error).into())
 }
 
-/// The places as an encrypted store has them: a new one gets its keyring here, before it is anybody's.
+/// The places as an encrypted store has them: a new one gets its keyring here, before it is anybody's. One whose files are away gets none.
 pub(super) fn sealed(
     options: &OpenOptions,
     places: (SharedObjects, SharedObjects),
 ) -> Result<(SharedObjects, SharedObjects), OpenError> {
-    Ok(sealed_places(places, &options.config, options.keys.clone(), true)?)
+    let (config, keys) = (&options.config, &options.keys);
+    let found = sealed_places(places, config, keys.clone(), false)?;
+    if !config.security.encrypt_at_rest || found.0.keys().is_some() {
+        return Ok(found);
+    }
+    gone::refuse_gone(options, &found)?;
+    Ok(sealed_places(found, config, keys.clone(), true)?)
 }
 
 fn look(
@@ -200,7 +206,7 @@ fn judge_upon(
     let place = LogPlace::of(options, wal_dir, objects.0.keys())?;
     let marked = Marks::of(&place).map_or_else(|| Ok(Marked::default()), |marks| marks.read())?;
     if snapshot.is_none() {
-        gone::refuse_new_beside(&options.config, wal_dir, &marked)?;
+        gone::refuse_new_beside(&options.config, wal_dir, &marked, options.served.as_deref())?;
     }
     let (accept_lost, newest, mut report) = (options.accept_lost_log, snapshot.as_deref(), OpenReport::default());
     let stale = lost::judge_folder(&place, &marked, newest, accept_lost, &mut report)?;

@@ -10,6 +10,7 @@
 //! It refuses to judge logs against manifests: what a replica lacks its group gives it. A replica whose log is gone is refused where the
 //! node says that there was one, and nothing in its folder says that it had not begun: it must not vote with less than it had acknowledged.
 
+use super::gone;
 use super::judge::{check_declaration, places, sealed};
 use super::lost::{Folder, FoundLog, folder, job_id, owner_name};
 use super::open::{LogPlace, wal_dir};
@@ -54,11 +55,14 @@ impl Store {
     /// Opens a store that the nodes of a cluster share; its logs come one by one. Blocks.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// `FilesGone`: it was there; [`OpenError`].
     pub fn open_member(options: &OpenOptions) -> Result<Arc<Self>, OpenError> {
         let config = &options.config;
         let wal_dir = wal_dir(config)?;
-        let (objects, manifests) = sealed(options, places(options)?)?;
+        let places = places(options)?;
+        // where its files are away, a node that has served the store bears no other one in their place
+        gone::refuse_gone(options, &places)?;
+        let (objects, manifests) = sealed(options, places)?;
         let tier = TierOptions {
             writer: owner_name(options.node),
             config_text: strandline_deql::print(config),

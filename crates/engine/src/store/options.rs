@@ -31,6 +31,8 @@ pub struct OpenOptions {
     pub scratch: Option<PathBuf>,
     /// Who wraps the keys of the store; none: it is not encrypted.
     pub keys: Provider,
+    /// What the node keeps in its own folder of having served the store; none: nothing there says so.
+    pub served: Option<PathBuf>,
 }
 
 /// Why a store does not open, or a log of it.

@@ -204,6 +204,7 @@ fn run(log: bool, more: &str, whole: bool) {
         grace: Grace::default(),
         keys: None,
         scratch: None,
+        served: None,
     };
     let store = Store::open(options).unwrap().store;
     let clock = Clock(AtomicI64::new(1_795_428_000_000_000));

@@ -30,7 +30,19 @@ fn config() -> StoreConfig {
 fn options(disk: &Arc<CrashDisk>, node: u64, accept_lost_log: bool) -> OpenOptions {
     let (disk, now) = (Arc::clone(disk) as _, strandline_event::Micros(1_900_000_000_000_000));
     let (grace, scratch, entropy, secret, keys) = (Grace::default(), None, 4711, 1174, None);
-    OpenOptions { config: config(), disk, node, now, entropy, secret, accept_lost_log, grace, scratch, keys }
+    OpenOptions {
+        config: config(),
+        disk,
+        node,
+        now,
+        entropy,
+        secret,
+        accept_lost_log,
+        grace,
+        scratch,
+        keys,
+        served: None,
+    }
 }
 
 fn start(owner: &LocalStore, options: OpenOptions) -> Result<(), OpenError> {

@@ -22,7 +22,19 @@ fn start_on(owner: &LocalStore, disk: &Arc<CrashDisk>, accept_lost_log: bool) ->
     let (grace, scratch, entropy, secret, keys) = (Grace::default(), None, 4711, 1174, None);
     let (disk, now) = (Arc::clone(disk) as _, Micros(1_900_000_000_000_000));
     let config = declared("/durable", TIERS);
-    let options = OpenOptions { config, disk, node: 7, now, entropy, secret, accept_lost_log, grace, scratch, keys };
+    let options = OpenOptions {
+        config,
+        disk,
+        node: 7,
+        now,
+        entropy,
+        secret,
+        accept_lost_log,
+        grace,
+        scratch,
+        keys,
+        served: None,
+    };
     Store::open_on(options, files, manifests)
 }
 

@@ -3,23 +3,63 @@
 // a test is blunt
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strandline_engine::store::{Grace, OpenError, OpenOptions, ReplicaOptions, Store};
+use strandline_engine::store::{Grace, OpenError, OpenOptions, ReplicaOptions, Store, Witness};
 use strandline_event::{LogKey, Micros};
+use strandline_keys::KeyProvider;
+use strandline_keys::testing::TestKeys;
 use strandline_testkit::r#gen::store as declared;
 use strandline_wal::Disk;
 use strandline_wal::crash_disk::CrashDisk;
 
 const NOW: Micros = Micros(1_900_000_000_000_000);
+const TIERS: &str = "wal.enabled = true, wal.path = '/wal', inmemory.enabled = true";
+const ENCRYPTED: &str =
+    "security.encrypt.at_rest = true, security.kms.provider = 'local', security.kms.key_id = '/keys/of/the/test'";
+
+fn options(place: &Path, disk: &Arc<CrashDisk>, keys: &str) -> OpenOptions {
+    let config = declared(place.join("durable").to_str().unwrap(), keys);
+    let keys =
+        config.security.encrypt_at_rest.then(|| Arc::new(TestKeys::with_random(7, 4711)) as Arc<dyn KeyProvider>);
+    OpenOptions {
+        config,
+        disk: Arc::clone(disk) as _,
+        node: 7,
+        now: NOW,
+        entropy: 4711,
+        secret: 1174,
+        accept_lost_log: false,
+        grace: Grace::default(),
+        scratch: None,
+        keys,
+        served: None,
+    }
+}
 
 fn member(place: &Path, disk: &Arc<CrashDisk>) -> Arc<Store> {
-    let durable = place.join("durable");
-    let config = declared(durable.to_str().unwrap(), "wal.enabled = true, wal.path = '/wal', inmemory.enabled = true");
-    let (grace, scratch, entropy, secret, keys) = (Grace::default(), None, 4711, 1174, None);
-    let (disk, now, accept_lost_log) = (Arc::clone(disk) as _, NOW, false);
-    let options = OpenOptions { config, disk, node: 7, now, entropy, secret, accept_lost_log, grace, scratch, keys };
-    Store::open_member(&options).unwrap()
+    Store::open_member(&options(place, disk, TIERS)).unwrap()
+}
+
+#[test]
+fn where_its_files_are_away_neither_a_store_nor_its_keyring_is_made() {
+    for keys in [TIERS.to_owned(), format!("{TIERS}, {ENCRYPTED}")] {
+        let (place, disk) = (tempfile::tempdir().unwrap(), Arc::new(CrashDisk::new()));
+        let options = |has_served: bool| {
+            let served = has_served.then(|| PathBuf::from("/data/stores/test/served-0816"));
+            OpenOptions { served, ..options(place.path(), &disk, &keys) }
+        };
+        for refused in [Store::open_member(&options(true)).err(), Store::judge(options(true)).err()] {
+            let refused = refused.unwrap();
+            assert!(matches!(refused, OpenError::FilesGone { witness: Witness::Node, .. }), "{keys}: {refused}");
+            let made = std::fs::read_dir(place.path().join("durable")).map_or(0, Iterator::count);
+            assert_eq!(made, 0, "{keys}");
+        }
+        // a node that has not served it may make it, and then it is there
+        for has_served in [false, true] {
+            drop(Store::open_member(&options(has_served)).unwrap());
+        }
+    }
 }
 
 #[test]

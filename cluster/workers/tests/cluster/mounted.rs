@@ -1,0 +1,79 @@
+//! A member whose shared folder is not mounted when it starts.
+
+use crate::{Flags, Place, address, until, voters};
+use std::path::Path;
+use strandline_deql::{StoreConfig, parse_file};
+use strandline_workers::cluster::ClusterNode;
+use strandline_workers::{Node, NodeHandle, NodeOptions, runtime};
+
+/// A node that serves the stores of its cluster; why it does not.
+async fn serve(
+    place: &Place,
+    name: &str,
+    flags: Flags<'_>,
+    own: &[StoreConfig],
+) -> Result<(ClusterNode, NodeHandle), String> {
+    let mut cluster = match place.start(name, flags, own).await {
+        Ok(cluster) => cluster.unwrap(),
+        Err(error) => {
+            assert!(error.is_configuration(), "{error}");
+            return Err(error.to_string());
+        }
+    };
+    let statements: String = cluster.stores.iter().map(strandline_deql::print).collect();
+    let declared = parse_file("t", &statements).unwrap();
+    match Node::start_member(declared, NodeOptions::new(place.dir(name)), &mut cluster).await {
+        Ok(node) => Ok((cluster, node)),
+        Err(error) => {
+            cluster.stop().await;
+            assert!(error.is_configuration(), "{error}");
+            Err(error.to_string())
+        }
+    }
+}
+
+async fn stop((cluster, node): (ClusterNode, NodeHandle)) {
+    let _ = node.stop().await;
+    cluster.stop().await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "of a test's folder, which no power loss threatens")]
+fn move_away(from: &Path, to: &Path) {
+    std::fs::rename(from, to).unwrap();
+}
+
+/// Nothing is made in the place of the folder, be that bare or not there.
+async fn refused(place: &Place, name: &str, own: &[StoreConfig]) {
+    let (shared, away) = (place.dir("shared"), place.dir("away"));
+    move_away(&shared, &away);
+    for is_bare in [false, true] {
+        if is_bare {
+            std::fs::create_dir(&shared).unwrap();
+        }
+        let said = serve(place, name, Flags::default(), own).await.err().unwrap();
+        assert!(said.contains("this node has served a store") && said.contains("mounted"), "{name}: {said}");
+        assert_eq!(std::fs::read_dir(&shared).map(Iterator::count).ok(), is_bare.then_some(0), "{name}");
+    }
+    std::fs::remove_dir(&shared).unwrap();
+    move_away(&away, &shared);
+}
+
+#[test]
+fn a_member_whose_shared_folder_is_not_mounted_bears_no_store_in_its_place() {
+    let place = Place::new();
+    let own = |name: &str| [place.store("shared", name, "")];
+    runtime::run(async {
+        let first = serve(&place, "one", Flags::default(), &own("one")).await.unwrap();
+        let joins = Flags { id: Some(2), join: Some(address(&first.0)), ..Flags::default() };
+        let second = serve(&place, "two", joins, &[]).await.unwrap();
+        until(|| voters(&first.0) == [1, 2] && voters(&second.0) == [1, 2]).await;
+        stop(second).await;
+        // by the cluster's statement, and by its own
+        refused(&place, "two", &[]).await;
+        refused(&place, "two", &own("two")).await;
+        stop(serve(&place, "two", Flags::default(), &[]).await.unwrap()).await;
+        stop(first).await;
+        refused(&place, "one", &own("one")).await;
+    })
+    .unwrap();
+}
