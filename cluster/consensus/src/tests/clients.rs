@@ -1,12 +1,13 @@
 //! Clients of a simulated cluster, what they saw, and the check of it.
 //!
-//! The check of one stream is that of a log with compare-and-append: an answer names the place, so a history is linearizable if the places are
-//! one order that real time does not contradict, and every refusal was true at some moment between its request and its answer.
+//! The check of one stream is that of a log with compare-and-append and reads of its head: an answer names the place, so a history is linearizable
+//! if the places are one order that real time does not contradict, and every refusal, and every read, was true at some moment between its request
+//! and its answer.
 
 use super::disks::{Frame, frames_of};
 use super::world::{Luck, Owner};
-use crate::Group;
 use crate::transport::NodeId;
+use crate::{Group, GroupError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(super) trait Served: Send + Sync + 'static {
     fn some_node(&self) -> NodeId;
     /// The owner of a log at a node that runs and answers of it.
     fn owner(&self, node: NodeId, log: &LogKey) -> Option<Arc<Owner>>;
+    /// The group of a log at such a node.
+    fn group(&self, node: NodeId, log: &LogKey) -> Option<Arc<Group>>;
     /// A stream, and the log that it is in.
     fn stream(&self) -> (String, LogKey);
 }
@@ -46,6 +49,8 @@ pub(super) enum Outcome {
     Stored(u64),
     /// The head was another one.
     Refused(u64),
+    /// A read showed this head.
+    Shown(u64),
     Unknown,
 }
 
@@ -98,7 +103,28 @@ async fn ask<W: Served>(world: &Arc<W>, seen: &Seen) -> Outcome {
     Outcome::Unknown
 }
 
-/// Appends to one stream after another, mostly where it takes the head to be, until then.
+/// Asks nodes for the head of a stream until one has heard from a quorum that it leads: a read with `consistency=leader`.
+async fn read<W: Served>(world: &Arc<W>, seen: &Seen) -> Outcome {
+    let mut node = world.some_node();
+    for _ in 0..40 {
+        if let Some((owner, group)) = world.owner(node, &seen.log).zip(world.group(node, &seen.log)) {
+            let confirmed = tokio::time::timeout(Duration::from_secs(4), group.confirm()).await;
+            // a process that has ended meanwhile answers nobody
+            let answers = world.owner(node, &seen.log).is_some_and(|now| Arc::ptr_eq(&now, &owner));
+            match confirmed {
+                Ok(Ok(())) if answers => return Outcome::Shown(owner.head(&seen.stream)),
+                Ok(Err(GroupError::NotLeader { leader: Some((leader, _)) })) if leader != node => node = leader,
+                _ => node = world.some_node(),
+            }
+        } else {
+            node = world.some_node();
+        }
+        tokio::time::sleep(Duration::from_millis(50 + world.luck().below(200))).await;
+    }
+    Outcome::Unknown
+}
+
+/// Appends to one stream after another, mostly where it takes the head to be, and reads now and then, until then.
 pub(super) async fn client<W: Served>(world: Arc<W>, name: u64, until: Instant) -> Vec<Seen> {
     let mut history = Vec::new();
     let mut heads: BTreeMap<String, u64> = BTreeMap::new();
@@ -108,16 +134,17 @@ pub(super) async fn client<W: Served>(world: Arc<W>, name: u64, until: Instant) 
         }
         let (stream, log) = world.stream();
         let known = heads.get(&stream).copied().unwrap_or(0);
-        let expected = (!world.luck().one_in(3)).then_some(known);
-        let events = 1 + world.luck().below(3);
+        let is_read = world.luck().one_in(4);
+        let expected = (!is_read && !world.luck().one_in(3)).then_some(known);
+        let events = if is_read { 0 } else { 1 + world.luck().below(3) };
         let (asked, command) = (Instant::now(), format!("c{name}-{turn}"));
         let outcome = Outcome::Unknown;
         let mut seen = Seen { stream, log, command, events, expected, asked, answered: asked, outcome };
-        seen.outcome = ask(&world, &seen).await;
+        seen.outcome = if is_read { read(&world, &seen).await } else { ask(&world, &seen).await };
         seen.answered = Instant::now();
         match seen.outcome {
             Outcome::Stored(first) => drop(heads.insert(seen.stream.clone(), first + events - 1)),
-            Outcome::Refused(actual) => drop(heads.insert(seen.stream.clone(), actual)),
+            Outcome::Refused(head) | Outcome::Shown(head) => drop(heads.insert(seen.stream.clone(), head)),
             Outcome::Unknown => {}
         }
         history.push(seen);
@@ -165,8 +192,8 @@ pub(super) fn check(history: &[Seen], stored: &Stored, about: &str) {
                     assert_eq!(at, Some(first), "{about}: {seen:?} was acknowledged");
                     assert!(seen.expected.is_none_or(|head| head + 1 == first), "{about}: {seen:?}");
                 }
-                Outcome::Refused(actual) => {
-                    assert_eq!(at, None, "{about}: {seen:?} was refused and is stored");
+                Outcome::Refused(actual) | Outcome::Shown(actual) => {
+                    assert_eq!(at, None, "{about}: {seen:?} was no append, or refused, and is stored");
                     assert_ne!(seen.expected, Some(actual), "{about}: {seen:?}");
                     // the head that it was told existed before the answer, and nothing that was acknowledged before lay above it
                     let made = order.iter().find(|(first, c)| ends(by_command[&**c], *first) == actual);
@@ -184,10 +211,17 @@ pub(super) fn check(history: &[Seen], stored: &Stored, about: &str) {
         // real time: what was answered before another was asked stands before it
         for a in &mine {
             for b in &mine {
-                if let (Outcome::Stored(first), Outcome::Stored(second), true) =
-                    (a.outcome, b.outcome, a.answered < b.asked)
-                {
-                    assert!(first < second, "{about}: {a:?} stands behind {b:?}");
+                if a.answered >= b.asked {
+                    continue;
+                }
+                match (a.outcome, b.outcome) {
+                    (Outcome::Stored(first) | Outcome::Shown(first), Outcome::Stored(second)) => {
+                        assert!(first < second, "{about}: {a:?} stands behind {b:?}");
+                    }
+                    (Outcome::Shown(first), Outcome::Shown(second)) => {
+                        assert!(first <= second, "{about}: {b:?} knows less than {a:?}");
+                    }
+                    _ => {}
                 }
             }
         }
@@ -240,8 +274,9 @@ pub(super) fn agreed(replicas: &[Held], history: &[Seen], about: &str) -> Stored
 pub(super) fn told(history: &[Seen]) -> String {
     let count = |wanted: fn(&Outcome) -> bool| history.iter().filter(|seen| wanted(&seen.outcome)).count();
     let stored = count(|outcome| matches!(outcome, Outcome::Stored(_)));
+    let shown = count(|outcome| matches!(outcome, Outcome::Shown(_)));
     let unknown = count(|outcome| *outcome == Outcome::Unknown);
-    format!("{} asked, {stored} stored, {unknown} unknown", history.len())
+    format!("{} asked, {stored} stored, {shown} read, {unknown} unknown", history.len())
 }
 
 /// The seeds that were asked for, or the first ones.
@@ -257,4 +292,30 @@ pub(super) fn seeds(few: u64) -> Range<u64> {
 pub(super) fn in_still_time<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(run)
+}
+
+#[test]
+fn a_read_that_shows_less_than_was_acknowledged_or_shown_before_is_found() {
+    let began = Instant::now();
+    let seen = |command: &str, events: u64, at_ms: u64, outcome: Outcome| {
+        let (asked, answered) = (Duration::from_millis(at_ms), Duration::from_millis(at_ms + 5));
+        let (asked, answered, command) = (began + asked, began + answered, command.to_owned());
+        let (stream, log) = ("s".to_owned(), LogKey::single("T"));
+        Seen { stream, log, command, events, expected: None, asked, answered, outcome }
+    };
+    let stored = Stored::from([("s".to_owned(), vec![(1, "a".to_owned()), (3, "b".to_owned())])]);
+    // what each read shows, and when it is asked for: one append is acknowledged by 5, of another one nobody hears
+    let holds = |reads: &[(u64, u64)]| {
+        let mut history = vec![seen("a", 2, 0, Outcome::Stored(1)), seen("b", 1, 10, Outcome::Unknown)];
+        let shown =
+            |(at, (head, at_ms)): (usize, &(u64, u64))| seen(&format!("r{at}"), 0, *at_ms, Outcome::Shown(*head));
+        history.extend(reads.iter().enumerate().map(shown));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&history, &stored, "made up"))).is_ok()
+    };
+    for reads in [&[(0, 0)][..], &[(2, 20), (3, 30)], &[(3, 20), (3, 30)], &[(3, 20), (2, 22)]] {
+        assert!(holds(reads), "{reads:?}");
+    }
+    for reads in [&[(0, 20)][..], &[(1, 20)], &[(3, 20), (2, 30)], &[(3, 0)], &[(4, 20)]] {
+        assert!(!holds(reads), "{reads:?}");
+    }
 }

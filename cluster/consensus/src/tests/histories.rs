@@ -4,6 +4,7 @@
 use super::clients::{Held, Outcome, Seen, Served, agreed, check, client, in_still_time, seeds, told};
 use super::wire::Weather;
 use super::world::{Luck, Owner, World};
+use crate::Group;
 use crate::control::{Steered, steer};
 use crate::meta::Placement;
 use crate::transport::NodeId;
@@ -27,6 +28,10 @@ impl Served for World {
 
     fn owner(&self, node: NodeId, _: &LogKey) -> Option<Arc<Owner>> {
         self.owner_of(node)
+    }
+
+    fn group(&self, node: NodeId, _: &LogKey) -> Option<Arc<Group>> {
+        self.group_of(node)
     }
 
     fn stream(&self) -> (String, LogKey) {

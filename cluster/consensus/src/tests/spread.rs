@@ -106,6 +106,10 @@ impl Served for Spread {
         self.life(node)?.owner(log)
     }
 
+    fn group(&self, node: NodeId, log: &LogKey) -> Option<Arc<Group>> {
+        self.life(node)?.group(&id_of(log))
+    }
+
     fn stream(&self) -> (String, LogKey) {
         let at = self.luck.below(self.streams.len() as u64);
         self.streams[usize::try_from(at).unwrap()].clone()
