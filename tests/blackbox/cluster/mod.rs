@@ -37,6 +37,8 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strandline_client::{BatchBuilder, BatchUnit, ClusterClient, ClusterOptions, EventInput, Expected};
@@ -376,6 +378,14 @@ fn a_node_alone_becomes_the_first_member_without_a_copy() {
     alone.stop();
     let id = u64::from_str_radix(std::fs::read_to_string(nodes.folder(1).join("node-id")).unwrap().trim(), 16).unwrap();
     nodes.name(1, id);
+    // the files of its log, and which ones they are
+    let log = nodes.folder(1).join("log/Call");
+    let segments = || -> BTreeSet<(PathBuf, u64)> {
+        let entries = std::fs::read_dir(&log).unwrap().map(Result::unwrap);
+        let segments = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "wal"));
+        segments.map(|entry| (entry.path(), entry.metadata().unwrap().ino())).collect()
+    };
+    let first = segments().pop_first().unwrap();
     (1..=3).for_each(|node| nodes.start(node));
     nodes.until("all three vote", |nodes| {
         let shard = nodes.shard(1, Some("Call"));
@@ -393,6 +403,7 @@ fn a_node_alone_becomes_the_first_member_without_a_copy() {
             page.status == 200 && page.json()["events"].as_array().unwrap().len() == 11
         });
     }
+    assert!(segments().contains(&first), "the log goes on in the files that it had");
     nodes.stop_all();
 }
 

@@ -94,9 +94,13 @@ fn a_node_without_a_quorum_is_not_ready_until_there_is_one() {
     let leaderless = "cluster_logs_leaderless{store=\"test\"}";
     nodes.until("the log without a leader is counted", |nodes| told(nodes, 1, leaderless) == Some(1));
     nodes.until("what it has is read", |nodes| nodes.http(1).get("streams/Call/a?consistency=local").status == 200);
+    let append = |nodes: &Nodes| nodes.http(1).post("streams/Call/a", &event()).status;
+    let changes = nodes.http(1).post("/admin/v1/cluster/drain", &json!({ "node": 2 })).status;
+    assert_eq!((append(&nodes), nodes.http(1).get("streams/Call/a").status, changes), (503, 503, 503));
     nodes.start(2);
     nodes.until("it is ready", |nodes| nodes.http(1).get("/ready").status == 200);
     nodes.until("the log has one", |nodes| told(nodes, 1, leaderless) == Some(0));
+    nodes.until("it takes appends again", |nodes| append(nodes) == 201);
 }
 
 #[test]
