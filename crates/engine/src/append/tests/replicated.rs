@@ -66,6 +66,23 @@ fn who_does_not_lead_refuses_and_names_the_leader() {
 }
 
 #[test]
+fn who_leads_and_has_no_room_says_so_before_anything_happens() {
+    let mut driver = driver();
+    driver.lead(ME, 1, LogIndex(1));
+    let data = format!("\"{}\"", "x".repeat(400_000));
+    let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+    for _ in 0..3 {
+        builder.push(&EventInput { stream_id: "s", event_type: "E", data: &data, ..EventInput::default() }).unwrap();
+    }
+    let large = AppendRequest::new(builder.finish().unwrap());
+    let (_, answer) = driver.append(large, NOW, 1, 1).unwrap();
+    assert_eq!(refusal(&answer).kind(), ErrorKind::DiskFull);
+    assert!(driver.is_idle() && driver.take_group().is_none());
+    assert!(append(&mut driver, "a", Expected::Empty, 2).is_none(), "what there is room for is taken");
+    assert_eq!(take(&mut driver).batches[0].1.seq(0), Seq(1));
+}
+
+#[test]
 fn what_waits_becomes_one_entry_and_is_answered_when_it_is_applied() {
     let mut driver = driver();
     driver.lead(ME, 1, LogIndex(1));
