@@ -10,8 +10,10 @@ use crate::subjects::shared::{open_member, refuse_file};
 use crate::subjects::unserved_in_cluster;
 use std::io;
 use strandline_consensus::control::Control;
-use strandline_deql::{Declarations, StoreConfig};
-use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
+use strandline_consensus::join::ProofError;
+use strandline_deql::{Declarations, Location, StoreConfig};
+use strandline_durable::objects::{MarkError, Purpose, Settings, cluster_mark, open_location};
+use strandline_durable::{DurableTier, OpenError as DurableError};
 use strandline_engine::store::{OpenReport, Opened, Store};
 
 /// A store whose files belong to a cluster is served by its members alone. What cannot be looked at is named when it is opened.
@@ -61,6 +63,33 @@ pub(crate) async fn check_members(
     checking.await.map_err(io::Error::other)?
 }
 
+/// A member was let in where it found the files of its cluster. It bears no store where none are, and serves nobody else's: what is mounted there
+/// may be another share by now, or none.
+fn refuse_foreign(config: &StoreConfig, cluster: u128) -> Result<(), StartError> {
+    let (name, durable) = (&config.name, &config.durable);
+    if durable.path.is_memory() {
+        return Ok(());
+    }
+    let fails = |error: DurableError| store_error(name, error.into());
+    let open = |location: &Location| {
+        open_location(location, Purpose::Read, &Settings::from_env()).map_err(|error| fails(error.into()))
+    };
+    let files = open(&durable.path)?;
+    let line = match cluster_mark(&*files) {
+        Ok(Some(there)) if there.cluster == cluster && there.store == *name => return Ok(()),
+        Ok(Some(there)) => format!("store {name}: {}", MarkError::Others(there)),
+        // files without it were put back so
+        Ok(None) if DurableTier::is_there(&*files, &*open(&durable.manifest_path)?, config).map_err(fails)? => {
+            return Ok(());
+        }
+        Ok(None) => ProofError::NotShared { store: name.clone(), location: durable.path.to_string() }.to_string(),
+        // who joins is told
+        Err(MarkError::Damaged) => return Ok(()),
+        Err(MarkError::Object(error)) => return Err(fails(error.into())),
+    };
+    Err(StartError::Refused(vec![line]))
+}
+
 fn refuse_keys(config: &StoreConfig) -> Result<(), StartError> {
     let refused = strandline_deql::serve_refusals(config);
     let lines: Vec<String> =
@@ -88,6 +117,7 @@ pub(crate) fn open_members(
     let configs = || declarations.stores.iter().map(|declared| &declared.config);
     // before the locks make the folders in which they lie
     served::refuse_bare(configs(), &*options.disk.0, data_dir.dir())?;
+    configs().try_for_each(|config| refuse_foreign(config, control.cluster()))?;
     let locks = configs().map(StoreLock::to_share).collect::<Result<Vec<_>, _>>()?;
     let subjects = Some(open_member(options, declarations, control)?);
     let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));

@@ -58,16 +58,42 @@ async fn refused(place: &Place, name: &str, own: &[StoreConfig]) {
     move_away(&away, &shared);
 }
 
+/// The same of a node that does not know that it has served the store, and where another cluster's folder is mounted.
+async fn forgotten(place: &Place, name: &str) {
+    let (shared, away, other) = (place.dir("shared"), place.dir("away"), place.dir("other"));
+    let kept = place.dir(name).join("stores/orders");
+    let is_mark = |path: &Path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with("served-"));
+    let mut kept = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path());
+    let mark = kept.find(|path| is_mark(path)).unwrap();
+    std::fs::remove_file(&mark).unwrap();
+    move_away(&shared, &away);
+    std::fs::create_dir(&shared).unwrap();
+    let said = serve(place, name, Flags::default(), &[]).await.err().unwrap();
+    assert!(said.contains("mount the same folder"), "{said}");
+    assert_eq!(std::fs::read_dir(&shared).unwrap().count(), 0);
+    assert!(!mark.exists(), "it has served nothing");
+    std::fs::write(shared.join(".cluster"), std::fs::read(other.join(".cluster")).unwrap()).unwrap();
+    let said = serve(place, name, Flags::default(), &[]).await.err().unwrap();
+    assert!(said.contains("belongs to store `orders` of cluster"), "{said}");
+    std::fs::remove_dir_all(&shared).unwrap();
+    move_away(&away, &shared);
+    stop(serve(place, name, Flags::default(), &[]).await.unwrap()).await;
+    assert!(mark.exists());
+}
+
 #[test]
 fn a_member_whose_shared_folder_is_not_mounted_bears_no_store_in_its_place() {
     let place = Place::new();
     let own = |name: &str| [place.store("shared", name, "")];
     runtime::run(async {
+        let another = [place.store("other", "another", "")];
+        stop(serve(&place, "another", Flags::default(), &another).await.unwrap()).await;
         let first = serve(&place, "one", Flags::default(), &own("one")).await.unwrap();
         let joins = Flags { id: Some(2), join: Some(address(&first.0)), ..Flags::default() };
         let second = serve(&place, "two", joins, &[]).await.unwrap();
         until(|| voters(&first.0) == [1, 2] && voters(&second.0) == [1, 2]).await;
         stop(second).await;
+        forgotten(&place, "two").await;
         // by the cluster's statement, and by its own
         refused(&place, "two", &[]).await;
         refused(&place, "two", &own("two")).await;
