@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_client::{
-    AllWanted, BatchBuilder, BatchBytes, BatchUnit, Client, ClientError, EventInput, Expected, Filter, OnError,
-    Options, Position, Seq, Stay, StreamWanted, SubscribeWanted, Subscription,
+    AllWanted, BatchBuilder, BatchBytes, BatchUnit, Client, ClientError, ClusterClient, ClusterOptions, EventInput,
+    Expected, Filter, OnError, Options, Position, Seq, Stay, StreamWanted, SubscribeWanted, Subscription,
 };
 use strandline_event::ErrorKind;
 use tokio::runtime::Runtime;
@@ -165,6 +165,44 @@ fn a_native_client_of_one_node_goes_on_while_leaders_are_killed() {
     ends.store(true, Ordering::SeqCst);
     let written = runtime.block_on(writing).unwrap();
     assert_eq!(runtime.block_on(stream(&client, "Call", "w")), (0..written).collect::<Vec<u64>>());
+    nodes.stop_all();
+}
+
+/// Nobody sends on for it, and it asks again by itself: by command id, so that each is stored once.
+#[test]
+fn a_client_that_follows_leaders_loses_and_doubles_nothing_while_they_are_killed() {
+    let mut nodes = Nodes::new(3, KEYS, &["--no-forward"]);
+    let first = json!({ "events": [{ "event_type": "E", "data": { "n": 0 } }] });
+    nodes.http(nodes.leader(None)).post("streams/Call/first", &first).expect(201);
+    let runtime = runtime();
+    let mut options = ClusterOptions::new(nodes.natives());
+    options.each.store = "test".to_owned();
+    let client = runtime.block_on(ClusterClient::connect(options)).unwrap();
+    let (ends, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let writing = {
+        let (ends, acknowledged) = (Arc::clone(&ends), Arc::clone(&acknowledged));
+        runtime.spawn(async move {
+            let mut n = 0;
+            while !ends.load(Ordering::SeqCst) {
+                let stored = client.append(event("Call", "w", n), Expected::Any).await.unwrap();
+                n += 1;
+                assert_eq!(stored.first_seq(), Seq(n));
+                acknowledged.fetch_add(1, Ordering::SeqCst);
+            }
+            n
+        })
+    };
+    for _ in 0..3 {
+        goes_on(&acknowledged, 30);
+        let leader = nodes.leader(Some("Call"));
+        nodes.kill(leader);
+        goes_on(&acknowledged, 30);
+        nodes.start(leader);
+    }
+    ends.store(true, Ordering::SeqCst);
+    let written = runtime.block_on(writing).unwrap();
+    let any = runtime.block_on(connect(&nodes, 1));
+    assert_eq!(runtime.block_on(stream(&any, "Call", "w")), (0..written).collect::<Vec<u64>>());
     nodes.stop_all();
 }
 
