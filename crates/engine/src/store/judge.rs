@@ -67,7 +67,7 @@ impl Judged {
         let wal_dir = wal_dir(&options.config)?;
         let objects = match objects {
             Some(objects) => objects,
-            None => places(&options)?,
+            None => places(&options, true)?,
         };
         let objects = sealed(&options, objects)?;
         let facts = look(&options, wal_dir.as_deref(), &objects)?;
@@ -153,9 +153,13 @@ impl Judged {
     }
 }
 
-pub(super) fn places(options: &OpenOptions) -> Result<(SharedObjects, SharedObjects), OpenError> {
+/// Where its files and manifests are. `makes`: their folders are made; else they are only looked at.
+pub(super) fn places(options: &OpenOptions, makes: bool) -> Result<(SharedObjects, SharedObjects), OpenError> {
     let (durable, settings) = (&options.config.durable, Settings::from_env());
-    let open = |location, scratch| open_location(location, Purpose::Own { scratch }, &settings);
+    let open = |location, scratch| {
+        let purpose = if makes { Purpose::Own { scratch } } else { Purpose::Read };
+        open_location(location, purpose, &settings)
+    };
     let both = open(&durable.path, options.scratch.as_deref())
         .and_then(|files| Ok((files, open(&durable.manifest_path, None)?)));
     both.map_err(|error| DurableError::from(error).into())

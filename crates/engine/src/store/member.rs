@@ -59,10 +59,9 @@ impl Store {
     pub fn open_member(options: &OpenOptions) -> Result<Arc<Self>, OpenError> {
         let config = &options.config;
         let wal_dir = wal_dir(config)?;
-        let places = places(options)?;
         // where its files are away, a node that has served the store bears no other one in their place
-        gone::refuse_gone(options, &places)?;
-        let (objects, manifests) = sealed(options, places)?;
+        gone::refuse_gone(options, &places(options, false)?)?;
+        let (objects, manifests) = sealed(options, places(options, true)?)?;
         let tier = TierOptions {
             writer: owner_name(options.node),
             config_text: strandline_deql::print(config),
