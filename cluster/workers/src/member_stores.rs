@@ -85,6 +85,7 @@ fn refuse_foreign(config: &StoreConfig, cluster: u128) -> Result<(), StartError>
         Ok(None) => ProofError::NotShared { store: name.clone(), location: durable.path.to_string() }.to_string(),
         // who joins is told
         Err(MarkError::Damaged) => return Ok(()),
+        Err(error @ MarkError::Others(_)) => format!("store {name}: {error}"),
         Err(MarkError::Object(error)) => return Err(fails(error.into())),
     };
     Err(StartError::Refused(vec![line]))

@@ -78,7 +78,7 @@ impl StoreReplicas {
     async fn close_up(&self) {
         let held = self.holding_back();
         if !held.is_empty() && self.may_ask(held.len()) {
-            self.ask(held).await;
+            self.close_at_leaders(held).await;
         }
     }
 
@@ -98,7 +98,7 @@ impl StoreReplicas {
                 if since < Micros(i64::MAX) {
                     sleep(PAUSE).await;
                 }
-                self.ask(held).await;
+                self.close_at_leaders(held).await;
                 since = clock::now().plus_us(-QUIET_US);
             }
         };
@@ -107,7 +107,7 @@ impl StoreReplicas {
     }
 
     /// Closes logs as far as their leaders say.
-    async fn ask(&self, held: Vec<LogKey>) {
+    async fn close_at_leaders(&self, held: Vec<LogKey>) {
         let (newest, wanted) = (self.parts.store.closed().newest(), self.wanted());
         let asked = held.into_iter().map(|log| async move {
             let moment = if self.is_unmade(&log) { None } else { self.closed_by_leader(&log).await };

@@ -70,12 +70,15 @@ struct Projection {
     filter: Filter,
 }
 
+/// What is remembered of a named subscription, and which sync one that is.
+type Known = (Arc<[u8]>, Option<Arc<Projection>>);
+
 /// Which there are, as of a turn of what is remembered.
 #[derive(Default)]
 struct Roll {
     turn: u64,
-    /// All named subscriptions: what is remembered, and which sync one that is.
-    known: BTreeMap<String, (Arc<[u8]>, Option<Arc<Projection>>)>,
+    /// All named subscriptions.
+    known: BTreeMap<String, Known>,
 }
 
 /// What is remembered otherwise than it is known.
