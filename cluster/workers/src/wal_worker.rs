@@ -12,11 +12,13 @@
 //! ```
 //!
 //! Invariant: nothing is answered with yes before it is durable and the hot tier has been told.
-//! It never blocks: files are other threads' affair. A group that a log's disk did not take ends the process; a commit of
+//! It never blocks for long: files are other threads' affair, but for small groups of the only log that writes (`LogIo::submit_here`), and those wait until
+//! what is durable before them is answered. A group that a log's disk did not take ends the process; a commit of
 //! files that failed is answered with the error, and where nobody can tell what became of it, no append is taken any more.
 
 mod asked;
 mod held;
+mod here;
 
 use crate::append::AppendReply;
 use crate::clock;
@@ -31,6 +33,7 @@ use crate::spans::GroupSpans;
 use crate::wiring::{AliveMark, LOG_MAILBOX};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, StreamHandler, WrapFuture};
 use held::Held;
+use here::WrittenHere;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -42,7 +45,7 @@ use strandline_engine::compact::trim_rule;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::Store;
 use strandline_event::{LogIndex, LogKey, StampedBatch};
-use strandline_wal::{LogIo, LogWriter};
+use strandline_wal::{Group, GroupFailed, LogIo, LogWriter, OnCommit};
 use tokio::sync::{mpsc, oneshot};
 
 /// How often an idle log is looked after: idle mark, rollover by time.
@@ -95,6 +98,8 @@ pub(crate) struct WalWorker {
     written: mpsc::UnboundedSender<GroupWritten>,
     group_began: Instant,
     staged: Staged,
+    /// The last group was written in this thread.
+    writes_here: bool,
     spans: GroupSpans,
     held: Held<AppendReply>,
     /// Committed, not yet told to the hot tier.
@@ -125,6 +130,7 @@ impl WalWorker {
             written,
             group_began: Instant::now(),
             staged: Staged::Nothing,
+            writes_here: false,
             spans: GroupSpans::default(),
             held: Held::new(),
             untold: Vec::new(),
@@ -141,17 +147,22 @@ impl WalWorker {
     }
 
     /// Hands the next group to the disk; where one is there, it waits behind that.
-    fn pump(&mut self) {
+    fn pump(&mut self, context: &mut Context<Self>) {
+        self.pump_before(!self.untold.is_empty() || !self.telling.is_empty(), context);
+    }
+
+    /// The same, `answers_wait` for this thread or not.
+    fn pump_before(&mut self, answers_wait: bool, context: &mut Context<Self>) {
+        if self.writes_here && answers_wait && self.stopping.is_none() {
+            return;
+        }
         let Some(group) = self.parts.driver.take_group() else { return self.stage() };
         self.group_began = Instant::now();
         self.spans.handed();
         let written = self.written.clone();
         // a closed channel: the worker has stopped, which it does only when nothing is in flight
         match (group, &self.parts.io.files) {
-            (SinkGroup::Log(group), _) => {
-                let done = move |result| drop(written.send(GroupWritten::Log(result)));
-                self.parts.io.log.submit(group, Box::new(done));
-            }
+            (SinkGroup::Log(group), _) => self.write(group, answers_wait, context),
             (SinkGroup::Files(group), Some(files)) => {
                 files.submit(group, Box::new(move |result| drop(written.send(GroupWritten::Files(result)))));
             }
@@ -165,6 +176,58 @@ impl WalWorker {
                 replica.propose(group, written);
             }
         }
+    }
+
+    /// Has a group of the log file written: here where that is quicker and nobody waits for this thread, else by the thread of its disk.
+    fn write(&mut self, group: Group, answers_wait: bool, context: &mut Context<Self>) {
+        let (here, written) = (Arc::new(WrittenHere::default()), self.written.clone());
+        let told = Arc::clone(&here);
+        let done: OnCommit = Box::new(move |result| {
+            if let Some(later) = told.put(result) {
+                drop(written.send(GroupWritten::Log(later)));
+            }
+        });
+        let mut given_back = Some((group, done));
+        if !answers_wait && self.stopping.is_none() {
+            given_back = given_back.and_then(|(group, done)| self.parts.io.log.submit_here(group, done));
+        }
+        self.writes_here = given_back.is_none();
+        let result = here.take();
+        if let Some((group, done)) = given_back {
+            self.parts.io.log.submit(group, done);
+        }
+        if let Some(result) = result {
+            let done = self.written(result);
+            let took = self.ended(&done);
+            self.committed(done, took, context);
+        }
+    }
+
+    /// A group of the log file is durable.
+    fn written(&mut self, result: Result<Group, GroupFailed>) -> Done<AppendReply> {
+        match result {
+            Ok(group) => {
+                self.staged_begins();
+                self.parts.driver.group_done(group)
+            }
+            Err(_) => strandline_event::invariant::broken("a log's group did not reach the disk"),
+        }
+    }
+
+    /// The group in flight has ended; how long it took.
+    fn ended(&mut self, done: &Done<AppendReply>) -> Duration {
+        let now = Instant::now();
+        self.spans.done(done.batches.len());
+        // what was staged behind it began when it ended
+        now.saturating_duration_since(std::mem::replace(&mut self.group_began, now))
+    }
+
+    /// Counts and tells what is durable now.
+    fn committed(&mut self, done: Done<AppendReply>, took: Duration, context: &mut Context<Self>) {
+        self.count_group(&done, took);
+        self.untold.push(done);
+        self.tell(context);
+        self.wake();
     }
 
     /// Hands the disk what it begins by itself when the group that is there is durable: it waits for no thread.
@@ -379,14 +442,14 @@ impl WalWorker {
 
     /// Next group, and the end if somebody waits for it.
     fn go_on(&mut self, context: &mut Context<Self>) {
-        self.pump();
+        self.pump(context);
         if self.stopping.is_none() || !self.is_settled() {
             return;
         }
         if !self.stop_mark_written {
             self.stop_mark_written = true;
             if self.parts.driver.log_writer().is_some_and(|writer| writer.clean_stop(clock::now())) {
-                self.pump();
+                self.pump(context);
                 return;
             }
         }
@@ -446,7 +509,7 @@ impl Actor for WalWorker {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.run_interval(IDLE_EVERY, Self::look_after);
-        self.pump();
+        self.pump(context);
     }
 }
 
@@ -472,29 +535,17 @@ impl StreamHandler<GroupWritten> for WalWorker {
     fn handle(&mut self, written: GroupWritten, context: &mut Self::Context) {
         let _end = EndOnPanic("the owner of a log panicked over a commit");
         let done = match written {
-            GroupWritten::Log(Ok(group)) => {
-                self.staged_begins();
-                self.parts.driver.group_done(group)
-            }
-            GroupWritten::Log(Err(_)) => {
-                strandline_event::invariant::broken("a log's group did not reach the disk");
-            }
+            GroupWritten::Log(result) => self.written(result),
             GroupWritten::Files(outcome) => self.files_done(outcome),
             GroupWritten::Replica(event) => {
                 self.group_said(event, context);
                 return;
             }
         };
-        let now = Instant::now();
-        // what was staged behind it began when it ended
-        let took = now.saturating_duration_since(std::mem::replace(&mut self.group_began, now));
-        self.spans.done(done.batches.len());
+        let took = self.ended(&done);
         // the disk first: it has nothing to do until then
-        self.pump();
-        self.count_group(&done, took);
-        self.untold.push(done);
-        self.tell(context);
-        self.wake();
+        self.pump_before(true, context);
+        self.committed(done, took, context);
         self.go_on(context);
         self.let_go(context);
     }

@@ -2,6 +2,9 @@
 //! the callbacks; in between it does background work in small steps, and gives what is not small to the `cleaner`. `InlineIo` runs the
 //! same code in the caller's thread, that of the cleaner too.
 //!
+//! A small group of the only log that writes may be done in the thread of its owner instead (`submit_here`): for one caller who waits, the two
+//! changes of threads around a sync take about as long as the sync. Where several logs write, the thread lets their syncs overlap.
+//!
 //! A group whose frames carry no checksums takes two rounds: its frames are written and synced, then the mark that proves
 //! them is written and synced; only then is it called durable. That second sync is the price of `wal.checksum = 'none'`.
 //!
@@ -21,6 +24,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// A larger group is the thread's: its owner judges what comes next meanwhile.
+const HERE_BYTES_MAX: usize = 64 << 10;
+/// So many groups of one log in a row, and no other log writes beside it.
+const ALONE_AFTER: u32 = 8;
+/// After so many bytes that were written elsewhere the thread looks what there is to do in the background.
+const CHORES_AFTER_BYTES: usize = 256 << 10;
 
 /// How long a group waits before it asks a full disk again.
 const STALLED_RETRY: Duration = Duration::from_millis(100);
@@ -67,6 +77,12 @@ pub trait LogIo: Send + Sync {
         false
     }
 
+    /// Makes a small group durable before it returns, and calls back, where nobody else uses the disk. Given back: it is to be handed over.
+    /// One that finds no room is not given back; it is called back when there is some.
+    fn submit_here(&self, group: Group, done: OnCommit) -> Option<(Group, OnCommit)> {
+        Some((group, done))
+    }
+
     /// Takes a group back that was handed over and has not begun; it is not called back. `None`: it has begun, or was never here.
     fn take_back(&self, _log: &Arc<LogFiles>, _number: GroupNo) -> Option<Group> {
         None
@@ -90,12 +106,22 @@ struct Executor {
     stalled: Vec<Submission>,
     background: VecDeque<Arc<LogFiles>>,
     cleaner: Option<Sender<Chore>>,
+    /// The log that wrote last (where its files stand in memory), and how many groups in a row.
+    in_a_row: (usize, u32),
 }
 
 impl Executor {
     fn new(on_fatal: OnFatal, cleaner: Option<Sender<Chore>>) -> Self {
         let zeros = AlignedBuf::zeroed(FILL_STEP_BYTES);
-        Self { on_fatal, dead: false, zeros, stalled: Vec::new(), background: VecDeque::new(), cleaner }
+        Self {
+            on_fatal,
+            dead: false,
+            zeros,
+            stalled: Vec::new(),
+            background: VecDeque::new(),
+            cleaner,
+            in_a_row: (0, 0),
+        }
     }
 
     /// Writes all, then syncs all, then calls back: the syncs of logs that wait together overlap in the device. Groups with
@@ -105,6 +131,7 @@ impl Executor {
         let mut waiting = std::mem::take(&mut self.stalled);
         waiting.append(batch);
         let mut written = Vec::with_capacity(waiting.len());
+        waiting.iter().for_each(|submission| self.note(&submission.group.files));
         while !waiting.is_empty() {
             let mut behind = Vec::new();
             for submission in waiting.drain(..) {
@@ -126,6 +153,18 @@ impl Executor {
             waiting.extend(written.drain(..).filter_map(|submission| self.finish(submission)));
             waiting.append(&mut behind);
         }
+    }
+
+    fn note(&mut self, files: &Arc<LogFiles>) {
+        let at = Arc::as_ptr(files).addr();
+        let (last, count) = self.in_a_row;
+        self.in_a_row = (at, if last == at { count.saturating_add(1) } else { 1 });
+    }
+
+    /// Whether a log is the only one that writes, and nothing waits.
+    fn is_alone(&self, files: &Arc<LogFiles>) -> bool {
+        let (last, count) = self.in_a_row;
+        !self.dead && self.stalled.is_empty() && last == Arc::as_ptr(files).addr() && count >= ALONE_AFTER
     }
 
     /// Makes what was written durable, and calls back if that is all; else the group comes back.
@@ -233,8 +272,18 @@ struct Inbox {
 #[derive(Default)]
 struct Waiting {
     groups: Vec<Submission>,
+    /// There may be something to do in the background.
+    chores: bool,
+    /// Bytes that were written by others since.
+    bytes_elsewhere: usize,
     /// Nobody submits any more.
     stop: bool,
+}
+
+impl Waiting {
+    const fn is_nothing(&self) -> bool {
+        self.groups.is_empty() && !self.chores && !self.stop
+    }
 }
 
 /// How long the thread may wait for the next group.
@@ -247,21 +296,34 @@ enum Patience {
 }
 
 impl Inbox {
-    /// Takes what waits into `batch`, after a wait for it; `true`: nothing more will come. It sleeps at once: a thread that spins takes
-    /// the processor from who makes the next group.
-    fn take(&self, batch: &mut Vec<Submission>, patience: &Patience) -> bool {
+    /// Waits for something to do. It sleeps at once: a thread that spins takes the processor from who makes the next group.
+    fn wait(&self, patience: &Patience) {
         let mut waiting = self.waiting.lock();
-        if waiting.groups.is_empty() && !waiting.stop {
+        if waiting.is_nothing() {
             match patience {
                 Patience::Busy => {}
                 Patience::Stalled => drop(self.wake.wait_for(&mut waiting, STALLED_RETRY)),
-                Patience::Idle => {
-                    self.wake.wait_while(&mut waiting, |waiting| waiting.groups.is_empty() && !waiting.stop)
-                }
+                Patience::Idle => self.wake.wait_while(&mut waiting, |waiting| waiting.is_nothing()),
             }
         }
+    }
+
+    /// Takes what waits into `batch`; `true`: nothing more will come.
+    fn take(&self, batch: &mut Vec<Submission>) -> bool {
+        let mut waiting = self.waiting.lock();
         take_firsts(&mut waiting.groups, batch);
+        waiting.chores = false;
         waiting.stop && waiting.groups.is_empty()
+    }
+
+    /// A group was written by another thread.
+    fn was_written(&self, bytes: usize, has_chores: bool) {
+        let mut waiting = self.waiting.lock();
+        waiting.bytes_elsewhere += bytes;
+        if has_chores || waiting.bytes_elsewhere >= CHORES_AFTER_BYTES {
+            (waiting.bytes_elsewhere, waiting.chores) = (0, true);
+            self.wake.notify_one();
+        }
     }
 }
 
@@ -281,6 +343,8 @@ fn take_firsts(groups: &mut Vec<Submission>, batch: &mut Vec<Submission>) {
 /// The I/O thread of one disk. Dropping it finishes what was submitted and joins.
 pub struct IoThread {
     inbox: Arc<Inbox>,
+    /// Of who writes. Taken before the inbox: what has left that is done, or its executor is held.
+    executor: Arc<Mutex<Executor>>,
     thread: Option<JoinHandle<()>>,
     /// Joined after the thread that gives it work.
     _cleaner: Cleaner,
@@ -296,13 +360,14 @@ impl IoThread {
         let inbox = Arc::<Inbox>::default();
         let theirs = Arc::clone(&inbox);
         let cleaner = Cleaner::start(Arc::clone(&on_fatal))?;
-        let chores = cleaner.chores();
+        let executor = Arc::new(Mutex::new(Executor::new(on_fatal, Some(cleaner.chores()))));
+        let theirs = (theirs, Arc::clone(&executor));
         let body = move || {
             let _guard = AbortOnPanic;
-            work(&theirs, Executor::new(on_fatal, Some(chores)));
+            work(&theirs.0, &theirs.1);
         };
         let thread = std::thread::Builder::new().name("strandline-log-io".into()).spawn(body)?;
-        Ok(Self { inbox, thread: Some(thread), _cleaner: cleaner })
+        Ok(Self { inbox, executor, thread: Some(thread), _cleaner: cleaner })
     }
 }
 
@@ -310,6 +375,24 @@ impl LogIo for IoThread {
     fn submit(&self, group: Group, done: OnCommit) {
         self.inbox.waiting.lock().groups.push(Submission { group, done });
         self.inbox.wake.notify_one();
+    }
+
+    fn submit_here(&self, group: Group, done: OnCommit) -> Option<(Group, OnCommit)> {
+        let bytes = group.bytes().len();
+        if bytes > HERE_BYTES_MAX {
+            return Some((group, done));
+        }
+        let Some(mut executor) = self.executor.try_lock() else { return Some((group, done)) };
+        if !executor.is_alone(&group.files) || !self.inbox.waiting.lock().groups.is_empty() {
+            return Some((group, done));
+        }
+        let _guard = AbortOnPanic;
+        let has_chores = group.begins || group.ends.is_some() || !group.removals.is_empty();
+        executor.run(&mut vec![Submission { group, done }]);
+        let is_stalled = !executor.stalled.is_empty();
+        drop(executor);
+        self.inbox.was_written(bytes, has_chores || is_stalled);
+        None
     }
 
     fn keeps_order(&self) -> bool {
@@ -348,22 +431,23 @@ impl Drop for AbortOnPanic {
     }
 }
 
-fn work(inbox: &Inbox, mut executor: Executor) {
+fn work(inbox: &Inbox, executor: &Mutex<Executor>) {
     let mut batch = Vec::new();
-    let mut busy = false;
+    let mut patience = Patience::Idle;
     loop {
-        let patience = match (busy, executor.stalled.is_empty()) {
-            (true, _) => Patience::Busy,
-            (false, false) => Patience::Stalled,
-            (false, true) => Patience::Idle,
-        };
-        let stop = inbox.take(&mut batch, &patience);
-        if !batch.is_empty() || !busy {
+        inbox.wait(&patience);
+        let mut executor = executor.lock();
+        let stop = inbox.take(&mut batch);
+        if !batch.is_empty() || !matches!(patience, Patience::Busy) {
             executor.run(&mut batch);
         }
         if stop {
             return;
         }
-        busy = executor.background_step();
+        patience = match (executor.background_step(), executor.stalled.is_empty()) {
+            (true, _) => Patience::Busy,
+            (false, false) => Patience::Stalled,
+            (false, true) => Patience::Idle,
+        };
     }
 }
