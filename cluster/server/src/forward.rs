@@ -45,6 +45,9 @@ const HOPS_MAX: u32 = 2;
 /// Looks at who leads while nobody is known to, and the time between two.
 const LOOKS: u32 = 80;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Looks for which the answer of the node that was asked may still come where another one does this by now: it says so itself, or answers what it has
+/// done, as soon as it has heard of it.
+const LOOKS_REPLACED: u32 = 40;
 /// Voters of a log that are asked for who leads it, one after the other.
 const VOTERS_TRIED: usize = 3;
 /// How long a request waits for another node in the place of one that compacts and cannot be reached, and the time between two looks.
@@ -82,7 +85,7 @@ pub(crate) async fn forward(
             let relaying = relay::relay(reached, &head, payload, &address, hops + 1);
             let answered = tokio::select! {
                 answered = relaying.instrument(trace::forward(node, &address)) => answered,
-                // where another one leads meanwhile nobody waits until it is known whether that one stands still
+                // where another one leads meanwhile nobody waits for long until it is known whether that one stands still
                 () = answers_no_more(&control, &asked, &address) => Err(io::Error::other("another node does this by now")),
             };
             answered.unwrap_or_else(|why| lost(&address, &why))
@@ -187,13 +190,14 @@ fn is_of_its_admin_address(request: &ServiceRequest) -> bool {
 }
 
 async fn answers_no_more(control: &Control, asked: &Affair, address: &str) {
-    loop {
-        match asked.who_answers(control) {
+    let mut looks = 0;
+    while looks < LOOKS_REPLACED {
+        looks = match asked.who_answers(control) {
             // nobody yet: it may be the one that was asked
-            Answers::Nobody => {}
-            Answers::There(_, now) if now == address => {}
-            Answers::There(..) | Answers::Here => return,
-        }
+            Answers::Nobody => 0,
+            Answers::There(_, now) if now == address => 0,
+            Answers::There(..) | Answers::Here => looks + 1,
+        };
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -20,13 +20,18 @@ fn three() -> Nodes {
         done(&nodes, leader, &format!("cluster lead --stream-type T{leader} --node {leader}"));
     }
     for leader in 1..=3 {
-        nodes.until("it leads", |nodes| {
-            (1..=3)
-                .map(|node| nodes.shard(node, Some(&format!("T{leader}"))))
-                .all(|shard| shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader)
-        });
+        led(&nodes, leader, leader);
     }
     nodes
+}
+
+/// Every node follows the one that shall lead the log of a stream type by now.
+fn led(nodes: &Nodes, stream_type: usize, leader: usize) {
+    nodes.until("it leads", |nodes| {
+        (1..=3)
+            .map(|node| nodes.shard(node, Some(&format!("T{stream_type}"))))
+            .all(|shard| shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader)
+    });
 }
 
 /// What an append to the log that a node leads says of projections.
@@ -80,6 +85,30 @@ fn an_append_waits_for_a_sync_projection_whichever_node_leads_its_log() {
         assert_eq!(append(&nodes.http(node), leader), json!([]), "at node {node}, led by node {leader}");
     }
     drop(stream);
+    nodes.stop_all();
+}
+
+#[test]
+fn an_append_that_was_sent_on_is_answered_where_another_node_leads_its_log_meanwhile() {
+    let mut nodes = three();
+    let keeper = nodes.leader(None);
+    let leader = keeper % 3 + 1;
+    let other = leader % 3 + 1;
+    nodes.http(other).post("subscriptions/s", &json!({ "mode": "sync" })).expect(201);
+    let (mut stream, number) = consumer(&nodes, other);
+    // sent on by the node that is to lead the log, then by one that is not
+    for (asked, next) in [(other, other), (keeper, leader)] {
+        let http = nodes.http(asked);
+        let waiting = thread::spawn(move || append(&http, leader));
+        // it is stored, and nobody acknowledges it meanwhile
+        let position = stream.event().id;
+        done(&nodes, keeper, &format!("cluster lead --stream-type T{leader} --node {next}"));
+        assert_eq!(waiting.join().unwrap(), said("timed_out"), "asked at node {asked}, to be led by node {next}");
+        led(&nodes, leader, next);
+        nodes.http(other).post("subscriptions/s/ack", &json!({ "position": position, "consumer": number })).expect(200);
+    }
+    drop(stream);
+    assert_eq!(nodes.http(leader).stream(&format!("T{leader}"), "s").len(), 2);
     nodes.stop_all();
 }
 

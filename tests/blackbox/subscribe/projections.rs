@@ -73,6 +73,23 @@ fn consumers_are_told_of_dry_runs_that_they_ask_for_and_have_nothing_to_acknowle
 }
 
 #[test]
+fn an_append_that_waits_for_a_projection_is_answered_by_a_node_that_stops() {
+    let store = Store::new(&["projection.mode = 'sync'"]);
+    let mut arguments = store.serve_arguments();
+    arguments.extend(["--projection-timeout", "60s"].map(str::to_owned));
+    let server = crate::harness::Server::start_from(store.program().args(arguments));
+    let http = server.http();
+    http.post("subscriptions/view", &json!({ "mode": "sync" })).expect(201);
+    let mut stream = Sse::open(&http, "subscriptions/view/events", None);
+    let event = json!({ "events": [{ "event_type": "E", "data": {} }] });
+    let waiting = thread::spawn(move || http.post("streams/Call/s", &event).expect(201)["projections"].clone());
+    // it is stored, and nobody acknowledges it
+    stream.event();
+    server.stop();
+    assert_eq!(waiting.join().unwrap(), json!([{ "name": "view", "state": "timed_out" }]));
+}
+
+#[test]
 fn an_append_waits_for_sync_projections_and_is_stored_in_any_case() {
     let store = Store::new(&["projection.mode = 'sync'"]);
     let mut arguments = store.serve_arguments();

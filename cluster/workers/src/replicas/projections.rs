@@ -11,6 +11,7 @@
 //! | which there are | every node has what the leader remembers of them. Making one is answered once every member has applied it, but for those that are away, so nobody is promised more than this list holds; a node that was away hears the leader first, and one that is cut off from it alone does not know of those that were made meanwhile |
 //! | one that was deleted, while this node has not heard of it | who keeps them says that there is none: it is left out |
 //! | nobody can be asked, or who leads changes meanwhile | timed out: the append is stored in any case |
+//! | this node leads the log no more, or stops | timed out at once: whoever has sent the append on waits a moment longer for its answer (`forward.rs` of the server) |
 //! | nobody is connected, as of a question that was asked after the commit | timed out at once |
 //! | confirmed, by whatever answer | confirmed: what was acknowledged stays so |
 //!
@@ -23,17 +24,17 @@ use crate::error::NodeError;
 use crate::subscriptions::{AskedFor, Confirmation, Desk, ProjectionState, Waiting, made};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use strandline_consensus::BoxFuture;
 use strandline_consensus::control::{Progress, Seen, TellsProgress};
 use strandline_consensus::meta::StoreEntry;
+use strandline_consensus::{BoxFuture, Group};
 use strandline_engine::read::Filter;
+use strandline_engine::store::Store;
 use strandline_engine::subscribe::durable::{Mode, Settings};
-use strandline_event::{ErrorKind, Position};
+use strandline_event::{ErrorKind, LogKey, Position, StampedBatch, bucket_of_stream};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
 
 /// A store's word to other nodes on how far sync subscriptions are.
 pub(super) struct Tells(pub(super) Weak<StoreReplicas>);
@@ -197,9 +198,14 @@ impl StoreReplicas {
     pub(crate) async fn confirm_projections(&self, waiting: Waiting<'_>) -> Vec<Confirmation> {
         let asked = self.sync_subscriptions().into_iter().filter_map(|projection| {
             let asked = waiting.asks(&projection.filter)?;
-            Some(self.confirmation(projection, asked, waiting.late))
+            Some(self.confirmation(projection, asked, waiting))
         });
         join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// The groups of the logs in which batches were stored.
+    pub(crate) fn groups_of(&self, batches: &[&StampedBatch]) -> Vec<Arc<Group>> {
+        logs_of(&self.parts.store, batches).iter().filter_map(|log| self.group(log)).collect()
     }
 
     fn sync_subscriptions(&self) -> Vec<Arc<Projection>> {
@@ -221,10 +227,10 @@ impl StoreReplicas {
         &self,
         projection: Arc<Projection>,
         mut asked: AskedFor,
-        late: Instant,
+        waiting: Waiting<'_>,
     ) -> Option<Confirmation> {
         let open = std::mem::take(&mut asked.open);
-        let state = self.wait_for(&projection, open, late).await?;
+        let state = self.wait_for(&projection, open, waiting).await?;
         Some(asked.told(&projection.name, state))
     }
 
@@ -232,7 +238,7 @@ impl StoreReplicas {
         &self,
         projection: &Projection,
         mut open: Vec<Position>,
-        late: Instant,
+        waiting: Waiting<'_>,
     ) -> Option<ProjectionState> {
         if open.is_empty() {
             return Some(ProjectionState::Confirmed);
@@ -247,7 +253,7 @@ impl StoreReplicas {
                 Judged::Open => {}
             }
             self.ask(&projection.name, &told, &answer.said);
-            if !matches!(timeout_at(late, last.changed()).await, Ok(Ok(()))) {
+            if !matches!(waiting.in_time(last.changed()).await, Some(Ok(()))) {
                 return Some(ProjectionState::TimedOut);
             }
         }
@@ -284,6 +290,19 @@ impl StoreReplicas {
             });
         });
     }
+}
+
+/// The logs in which batches were stored.
+fn logs_of(store: &Store, batches: &[&StampedBatch]) -> BTreeSet<LogKey> {
+    let mut logs = BTreeSet::new();
+    for batch in batches {
+        let view = batch.view();
+        let (stream_type, buckets): (Arc<str>, _) = (view.stream_type().into(), store.buckets_of(view.stream_type()));
+        let of_streams = (0..view.stream_count()).map(|stream| bucket_of_stream(view.stream(stream), buckets));
+        let of_batch: BTreeSet<u32> = of_streams.collect();
+        logs.extend(of_batch.into_iter().map(|bucket| LogKey { stream_type: Arc::clone(&stream_type), bucket }));
+    }
+    logs
 }
 
 #[cfg(test)]

@@ -12,9 +12,11 @@ use super::desk::{Desk, Named};
 use super::keeper::Keeper;
 use std::sync::Arc;
 use strandline_consensus::control::{HELD, Progress, Seen};
+use strandline_consensus::stop::told;
 use strandline_engine::read::Filter;
 use strandline_engine::subscribe::durable::Mode;
 use strandline_event::{Position, StampedBatch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// What a projection has done with an append.
@@ -42,8 +44,8 @@ pub(crate) struct Waiting<'a> {
     pub(crate) batches: &'a [&'a StampedBatch],
     /// Stream types of which another node has stored a part; it has waited for that part, and its word is not told here.
     pub(crate) elsewhere: &'a [&'a str],
-    /// Who is late then has timed out.
-    pub(crate) late: Instant,
+    /// Says that nobody is waited for any more: who has not acknowledged everything by then has timed out.
+    pub(crate) late: &'a watch::Sender<bool>,
     /// The caller is told nothing of projections that ask for none of the events.
     pub(crate) is_limited: bool,
 }
@@ -57,6 +59,16 @@ pub(crate) struct AskedFor {
 }
 
 impl Waiting<'_> {
+    /// What comes, unless it is late.
+    pub(crate) async fn in_time<T>(&self, comes: impl Future<Output = T>) -> Option<T> {
+        let mut late = self.late.subscribe();
+        tokio::select! {
+            biased;
+            () = told(&mut late) => None,
+            came = comes => Some(came),
+        }
+    }
+
     /// What is asked of a subscription with this filter; `None`: nothing is told of it.
     pub(crate) fn asks(&self, filter: &Filter) -> Option<AskedFor> {
         let events = self.batches.iter().flat_map(|batch| batch.iter());
@@ -81,7 +93,7 @@ impl Desk {
         let mut confirmations = Vec::new();
         for named in self.sync()? {
             let Some(mut asked) = waiting.asks(&named.settings().filter) else { continue };
-            let state = wait(&named, std::mem::take(&mut asked.open), waiting.late).await;
+            let state = wait(&named, std::mem::take(&mut asked.open), waiting).await;
             confirmations.push(asked.told(&named.name, state));
         }
         Some(confirmations)
@@ -147,7 +159,7 @@ impl Named {
     }
 }
 
-async fn wait(named: &Arc<Named>, mut open: Vec<Position>, late: Instant) -> ProjectionState {
+async fn wait(named: &Arc<Named>, mut open: Vec<Position>, waiting: Waiting<'_>) -> ProjectionState {
     let mut progressed = named.progressed();
     loop {
         progressed.borrow_and_update();
@@ -160,7 +172,7 @@ async fn wait(named: &Arc<Named>, mut open: Vec<Position>, late: Instant) -> Pro
             return ProjectionState::Confirmed;
         }
         let gone = !has_consumers || named.ended().is_some();
-        if gone || timeout_at(late, progressed.changed()).await.is_err() {
+        if gone || waiting.in_time(progressed.changed()).await.is_none() {
             return ProjectionState::TimedOut;
         }
     }

@@ -4,11 +4,13 @@ use super::{Confirmation, Consumer, Encode, EventPlace, Follower, NamedStatus, S
 use crate::error::NodeError;
 use crate::store::StoreHandle;
 use std::time::Duration;
+use strandline_consensus::Leadership;
 use strandline_deql::ProjectionMode;
 use strandline_engine::read::Filter;
 use strandline_engine::subscribe::durable::Mode;
 use strandline_event::{Position, StampedBatch};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 impl StoreHandle {
     /// Follows the store behind a position (none: behind what is there now). It sees everything that was acknowledged before. Nothing that
@@ -209,11 +211,32 @@ impl StoreHandle {
         if self.config().projection.mode != ProjectionMode::Sync || batches.is_empty() && elsewhere.is_empty() {
             return None;
         }
-        let late = Instant::now() + self.node.projection_timeout();
-        let waiting = Waiting { batches, elsewhere, late, is_limited: self.is_limited() };
+        let late = watch::Sender::new(false);
+        let confirming = self.confirmed(Waiting { batches, elsewhere, late: &late, is_limited: self.is_limited() });
+        tokio::pin!(confirming);
+        tokio::select! {
+            biased;
+            said = &mut confirming => return said,
+            _ = timeout(self.node.projection_timeout(), self.until_hurried(batches)) => {}
+        }
+        late.send_replace(true);
+        confirming.await
+    }
+
+    async fn confirmed(&self, waiting: Waiting<'_>) -> Option<Vec<Confirmation>> {
         match (self.parts.subscriptions.confirm(waiting).await, &self.parts.replicas) {
             (None, Some(replicas)) => Some(replicas.confirm_projections(waiting).await),
             (said, _) => said,
+        }
+    }
+
+    /// Ends when the answer to an append is to come soon or not at all: this node stops, or leads a log no more in which some of it was stored, and whoever
+    /// has sent it here gives this node up.
+    async fn until_hurried(&self, batches: &[&StampedBatch]) {
+        let groups = self.parts.replicas.as_ref().map(|replicas| replicas.groups_of(batches));
+        let are_led = || groups.iter().flatten().all(|group| group.leadership() == Leadership::Leads);
+        while !self.parts.feed.is_closing() && are_led() {
+            sleep(LOOK_EVERY).await;
         }
     }
 
@@ -228,3 +251,6 @@ impl StoreHandle {
 
 /// Time that sync projections get, unless the operator says another.
 pub(crate) const PROJECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often an append that waits for projections looks whether it still may.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
