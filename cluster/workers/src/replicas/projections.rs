@@ -10,6 +10,7 @@
 //! |---|---|
 //! | which there are | every node has what the leader remembers of them. Making one is answered once every member has applied it, but for those that are away, so nobody is promised more than this list holds; a node that was away hears the leader first, and one that is cut off from it alone does not know of those that were made meanwhile |
 //! | one that was deleted, while this node has not heard of it | who keeps them says that there is none: it is left out |
+//! | one whose words cannot be read here now (of an encrypted store whose keys were rotated a node gets the new one within seconds) | as it was before. One that was never read is left out; each append reads again |
 //! | nobody can be asked, or who leads changes meanwhile | timed out: the append is stored in any case |
 //! | this node leads the log no more, or stops | timed out at once: whoever has sent the append on waits a moment longer for its answer (`forward.rs` of the server) |
 //! | nobody is connected, as of a question that was asked after the commit | timed out at once |
@@ -80,6 +81,8 @@ struct Roll {
     turn: u64,
     /// All named subscriptions.
     known: BTreeMap<String, Known>,
+    /// Those of which that cannot be read.
+    unread: BTreeSet<String>,
 }
 
 /// What is remembered otherwise than it is known.
@@ -103,21 +106,30 @@ impl Roll {
         Some(Changes { turn: store.remembered_turn, values, gone })
     }
 
-    /// `read`: how one was made. One that cannot be read nobody can keep.
+    /// `read`: how one was made. One that cannot be read stays as it was, and is read again.
     fn take(&mut self, changes: Changes, read: impl Fn(&str, &[u8]) -> Result<(u32, Settings), String>) {
         for name in &changes.gone {
             self.known.remove(name);
         }
+        let unread_before = std::mem::take(&mut self.unread);
         for (name, value) in changes.values {
-            let read = read(&name, &value);
-            if let Err(why) = &read {
-                tracing::warn!("appends do not wait for subscription `{name}`, which cannot be read: {why}");
-            }
-            let sync = read.ok().filter(|(_, settings)| settings.mode == Mode::Sync);
+            let made = match read(&name, &value) {
+                Ok(made) => made,
+                Err(why) => {
+                    if !unread_before.contains(&name) {
+                        tracing::warn!("what is remembered of subscription `{name}` cannot be read here: {why}");
+                    }
+                    self.unread.insert(name);
+                    continue;
+                }
+            };
+            let sync = Some(made).filter(|(_, settings)| settings.mode == Mode::Sync);
             let sync = sync.map(|(number, Settings { filter, .. })| Projection { name: name.clone(), number, filter });
             self.known.insert(name, (value, sync.map(Arc::new)));
         }
-        self.turn = changes.turn;
+        if self.unread.is_empty() {
+            self.turn = changes.turn;
+        }
     }
 
     fn sync(&self) -> Vec<Arc<Projection>> {
@@ -362,6 +374,18 @@ mod tests {
         }
     }
 
+    fn settings(mode: Mode) -> Settings {
+        Settings { filter: Filter::default(), mode, attempts_max: 1, ack_within_us: 1 }
+    }
+
+    fn value(bytes: &[u8]) -> Arc<[u8]> {
+        Arc::from(bytes)
+    }
+
+    fn sync(roll: &Roll) -> Vec<String> {
+        roll.sync().iter().map(|of| format!("{} {}", of.name, of.number)).collect()
+    }
+
     #[test]
     fn the_roll_reads_what_has_changed_and_nothing_else() {
         let reads = Cell::new(0);
@@ -372,25 +396,51 @@ mod tests {
                 [0, number] => (Mode::Async, u32::from(*number)),
                 _ => return Err("damaged".to_owned()),
             };
-            Ok((number, Settings { filter: Filter::default(), mode, attempts_max: 1, ack_within_us: 1 }))
+            Ok((number, settings(mode)))
         };
-        let value = |bytes: &[u8]| -> Arc<[u8]> { Arc::from(bytes) };
-        let (a, b, c, anew) = (value(&[1, 1]), value(&[0, 2]), value(&[9]), value(&[1, 4]));
+        let (a, b, c, anew) = (value(&[1, 1]), value(&[0, 2]), value(&[0, 3]), value(&[1, 4]));
         let mut roll = Roll::default();
         assert!(roll.changes(&store(0, &[])).is_none(), "nothing was ever remembered");
-        let sync = |roll: &Roll| roll.sync().iter().map(|of| (of.name.clone(), of.number)).collect::<Vec<_>>();
         for (turn, values, told, read_then) in [
-            (3, vec![("a", &a), ("b", &b)], vec![("a".to_owned(), 1)], 2),
-            (4, vec![("a", &a), ("b", &b), ("c", &c)], vec![("a".to_owned(), 1)], 3),
-            (6, vec![("a", &anew), ("b", &b), ("c", &c)], vec![("a".to_owned(), 4)], 4),
+            (3, vec![("a", &a), ("b", &b)], vec!["a 1"], 2),
+            (4, vec![("a", &a), ("b", &b), ("c", &c)], vec!["a 1"], 3),
+            (6, vec![("a", &anew), ("b", &b), ("c", &c)], vec!["a 4"], 4),
             (7, vec![("b", &b)], vec![], 4),
         ] {
             let entry = store(turn, &values);
             let changes = roll.changes(&entry).unwrap();
             roll.take(changes, &read);
-            assert_eq!((sync(&roll), reads.get()), (told, read_then), "turn {turn}");
+            assert_eq!(sync(&roll), told, "turn {turn}");
+            assert_eq!(reads.get(), read_then, "turn {turn}");
             assert!(roll.changes(&entry).is_none());
         }
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_now_stays_as_it_was_and_is_read_again() {
+        let opens = Cell::new(true);
+        let read = |_: &str, value: &[u8]| {
+            if opens.get() { Ok((u32::from(value[0]), settings(Mode::Sync))) } else { Err("no key yet".to_owned()) }
+        };
+        let mut roll = Roll::default();
+        let take = |roll: &mut Roll, entry: &StoreEntry| {
+            let changes = roll.changes(entry).unwrap();
+            roll.take(changes, read);
+        };
+        take(&mut roll, &store(1, &[("a", &value(&[1]))]));
+        let moved = store(2, &[("a", &value(&[1])), ("b", &value(&[2]))]);
+        opens.set(false);
+        for _ in 0..2 {
+            take(&mut roll, &moved);
+            assert_eq!(sync(&roll), ["a 1"]);
+        }
+        opens.set(true);
+        take(&mut roll, &moved);
+        assert_eq!(sync(&roll), ["a 1", "b 2"]);
+        assert!(roll.changes(&moved).is_none());
+        opens.set(false);
+        take(&mut roll, &store(3, &[("b", &value(&[2]))]));
+        assert_eq!(sync(&roll), ["b 2"], "one that is deleted has nothing to be read");
     }
 
     #[test]
