@@ -45,8 +45,8 @@ const POSITION_BYTES: usize = 24;
 pub struct Seen {
     /// The leadership of the meta group under which it is kept.
     pub office: LeaderId,
-    /// The number of the subscription in its store: one of the same name that was made later has another.
-    pub number: u32,
+    /// When the subscription was made: one of the same name that was made later has another moment. (Numbers are given again under the next leadership.)
+    pub made_at: Micros,
     /// Counts its changes.
     pub changes: u64,
 }
@@ -195,16 +195,14 @@ fn asked_of(body: &[u8]) -> Result<(&str, &str, Seen), FieldError> {
 fn put_seen(out: &mut Put, seen: Seen) {
     out.u64(seen.office.term);
     out.u64(seen.office.node);
-    out.u32(seen.number);
-    out.zeros(4);
+    out.u64(seen.made_at.0.cast_unsigned());
     out.u64(seen.changes);
 }
 
 fn take_seen(take: &mut Take<'_>) -> Result<Seen, FieldError> {
     let office = LeaderId { term: take.u64()?, node: take.u64()? };
-    let number = take.u32()?;
-    take.zeros(4)?;
-    Ok(Seen { office, number, changes: take.u64()? })
+    let made_at = Micros(take.u64()?.cast_signed());
+    Ok(Seen { office, made_at, changes: take.u64()? })
 }
 
 fn put_position(out: &mut Put, position: Position) {
@@ -266,7 +264,7 @@ fn progress_of(answer: &[u8]) -> Result<Option<Progress>, FieldError> {
 mod tests {
     use super::*;
 
-    const SEEN: Seen = Seen { office: LeaderId { term: 7, node: 2 }, number: 3, changes: 258 };
+    const SEEN: Seen = Seen { office: LeaderId { term: 7, node: 2 }, made_at: Micros(3), changes: 258 };
 
     fn at(us: i64) -> Position {
         Position { ingested_at: Micros(us), event_id: EventId([9; 16]) }

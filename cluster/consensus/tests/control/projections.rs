@@ -13,7 +13,7 @@ struct Kept;
 
 fn progress(changes: u64) -> Progress {
     let at = |us| Position { ingested_at: Micros(us), event_id: EventId([us as u8; 16]) };
-    let seen = Seen { office: LeaderId { term: 2, node: 1 }, number: 4, changes };
+    let seen = Seen { office: LeaderId { term: 2, node: 1 }, made_at: Micros(4), changes };
     Progress { seen, has_consumers: true, done: at(7), acknowledged: vec![at(9)], parked: vec![at(3), at(5)] }
 }
 

@@ -34,7 +34,7 @@ use strandline_consensus::{BoxFuture, Group};
 use strandline_engine::read::Filter;
 use strandline_engine::store::Store;
 use strandline_engine::subscribe::durable::{Mode, Settings};
-use strandline_event::{ErrorKind, LogKey, Position, StampedBatch, bucket_of_stream};
+use strandline_event::{ErrorKind, LogKey, Micros, Position, StampedBatch, bucket_of_stream};
 use tokio::sync::watch;
 
 /// A store's word to other nodes on how far sync subscriptions are.
@@ -67,8 +67,8 @@ impl Projections {
 #[derive(PartialEq, Eq, Debug)]
 struct Projection {
     name: String,
-    /// One of the same name that was made later has another.
-    number: u32,
+    /// One of the same name that was made later has another moment.
+    made_at: Micros,
     filter: Filter,
 }
 
@@ -107,7 +107,7 @@ impl Roll {
     }
 
     /// `read`: how one was made. One that cannot be read stays as it was, and is read again.
-    fn take(&mut self, changes: Changes, read: impl Fn(&str, &[u8]) -> Result<(u32, Settings), String>) {
+    fn take(&mut self, changes: Changes, read: impl Fn(&str, &[u8]) -> Result<(Micros, Settings), String>) {
         for name in &changes.gone {
             self.known.remove(name);
         }
@@ -124,7 +124,8 @@ impl Roll {
                 }
             };
             let sync = Some(made).filter(|(_, settings)| settings.mode == Mode::Sync);
-            let sync = sync.map(|(number, Settings { filter, .. })| Projection { name: name.clone(), number, filter });
+            let sync =
+                sync.map(|(made_at, Settings { filter, .. })| Projection { name: name.clone(), made_at, filter });
             self.known.insert(name, (value, sync.map(Arc::new)));
         }
         if self.unread.is_empty() {
@@ -177,10 +178,10 @@ enum Judged {
 
 impl Answer {
     /// `asked`: questions that had been asked when the append came: a later one says who is connected now. What is confirmed leaves `open`.
-    fn judge(&self, number: u32, open: &mut Vec<Position>, asked: u64) -> Judged {
+    fn judge(&self, made_at: Micros, open: &mut Vec<Position>, asked: u64) -> Judged {
         let is_later = self.number > asked;
         match &self.said {
-            Said::Here(progress) if progress.seen.number == number => {
+            Said::Here(progress) if progress.seen.made_at == made_at => {
                 open.retain(|position| !progress.has_confirmed(*position));
                 match (open.is_empty(), progress.has_consumers) {
                     (true, _) => Judged::Is(ProjectionState::Confirmed),
@@ -259,7 +260,7 @@ impl StoreReplicas {
         let (asked, mut last) = (told.asked.load(Ordering::SeqCst), told.last.subscribe());
         loop {
             let answer = last.borrow_and_update().clone();
-            match answer.judge(projection.number, &mut open, asked) {
+            match answer.judge(projection.made_at, &mut open, asked) {
                 Judged::Is(state) => return Some(state),
                 Judged::Gone => return None,
                 Judged::Open => {}
@@ -322,7 +323,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
     use strandline_consensus::meta::Office;
-    use strandline_event::{EventId, Micros};
+    use strandline_event::EventId;
 
     fn at(us: i64) -> Position {
         Position { ingested_at: Micros(us), event_id: EventId([1; 16]) }
@@ -330,7 +331,7 @@ mod tests {
 
     fn here(number: u64, done: i64, has_consumers: bool) -> Answer {
         let (acknowledged, parked) = (vec![at(8)], vec![at(2)]);
-        let seen = Seen { number: 3, ..Seen::default() };
+        let seen = Seen { made_at: Micros(3), ..Seen::default() };
         let said = Said::Here(Arc::new(Progress { seen, has_consumers, done: at(done), acknowledged, parked }));
         Answer { number, said }
     }
@@ -339,7 +340,7 @@ mod tests {
     fn what_is_confirmed_counts_by_any_answer_and_what_is_missing_by_one_that_was_asked_for_later() {
         let (confirmed, timed_out) = (Judged::Is(ProjectionState::Confirmed), Judged::Is(ProjectionState::TimedOut));
         let judge = |answer: &Answer, events: &[i64], asked| {
-            answer.judge(3, &mut events.iter().map(|us| at(*us)).collect(), asked)
+            answer.judge(Micros(3), &mut events.iter().map(|us| at(*us)).collect(), asked)
         };
         for (events, told) in [(&[4, 8][..], confirmed), (&[7][..], Judged::Open), (&[2][..], Judged::Open)] {
             assert_eq!(judge(&here(5, 5, true), events, 5), told, "{events:?}");
@@ -355,8 +356,8 @@ mod tests {
         }
         // made anew under the same name: nobody waits for the one before any more
         let of_another = here(6, 9, true);
-        assert_eq!(of_another.judge(2, &mut vec![at(4)], 5), Judged::Gone);
-        assert_eq!(of_another.judge(2, &mut vec![at(4)], 6), Judged::Open);
+        assert_eq!(of_another.judge(Micros(2), &mut vec![at(4)], 5), Judged::Gone);
+        assert_eq!(of_another.judge(Micros(2), &mut vec![at(4)], 6), Judged::Open);
     }
 
     fn store(turn: u64, values: &[(&str, &Arc<[u8]>)]) -> StoreEntry {
@@ -383,7 +384,7 @@ mod tests {
     }
 
     fn sync(roll: &Roll) -> Vec<String> {
-        roll.sync().iter().map(|of| format!("{} {}", of.name, of.number)).collect()
+        roll.sync().iter().map(|of| format!("{} {}", of.name, of.made_at.0)).collect()
     }
 
     #[test]
@@ -391,12 +392,12 @@ mod tests {
         let reads = Cell::new(0);
         let read = |_: &str, value: &[u8]| {
             reads.set(reads.get() + 1);
-            let (mode, number) = match value {
-                [1, number] => (Mode::Sync, u32::from(*number)),
-                [0, number] => (Mode::Async, u32::from(*number)),
+            let (mode, made_at) = match value {
+                [1, us] => (Mode::Sync, Micros(i64::from(*us))),
+                [0, us] => (Mode::Async, Micros(i64::from(*us))),
                 _ => return Err("damaged".to_owned()),
             };
-            Ok((number, settings(mode)))
+            Ok((made_at, settings(mode)))
         };
         let (a, b, c, anew) = (value(&[1, 1]), value(&[0, 2]), value(&[0, 3]), value(&[1, 4]));
         let mut roll = Roll::default();
@@ -420,7 +421,11 @@ mod tests {
     fn one_that_cannot_be_read_now_stays_as_it_was_and_is_read_again() {
         let opens = Cell::new(true);
         let read = |_: &str, value: &[u8]| {
-            if opens.get() { Ok((u32::from(value[0]), settings(Mode::Sync))) } else { Err("no key yet".to_owned()) }
+            if opens.get() {
+                Ok((Micros(i64::from(value[0])), settings(Mode::Sync)))
+            } else {
+                Err("no key yet".to_owned())
+            }
         };
         let mut roll = Roll::default();
         let take = |roll: &mut Roll, entry: &StoreEntry| {
@@ -446,8 +451,8 @@ mod tests {
     #[test]
     fn what_is_confirmed_in_parts_is_confirmed() {
         let mut open = vec![at(4), at(6), at(8)];
-        assert_eq!(here(1, 5, true).judge(3, &mut open, 0), Judged::Open);
+        assert_eq!(here(1, 5, true).judge(Micros(3), &mut open, 0), Judged::Open);
         assert_eq!(open, [at(6)]);
-        assert_eq!(here(2, 6, true).judge(3, &mut open, 0), Judged::Is(ProjectionState::Confirmed));
+        assert_eq!(here(2, 6, true).judge(Micros(3), &mut open, 0), Judged::Is(ProjectionState::Confirmed));
     }
 }

@@ -133,7 +133,7 @@ impl Desk {
             if named.ended().is_some() {
                 return Err(elsewhere());
             }
-            let progress = named.progress(Seen { office, number: named.number, changes });
+            let progress = named.progress(Seen { office, made_at: named.created_at, changes });
             let is_told = progress.seen != seen || !progress.has_consumers;
             if is_told || timeout_at(until, progressed.changed()).await.is_err() {
                 return Ok(Some(progress));

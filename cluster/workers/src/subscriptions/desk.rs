@@ -59,8 +59,8 @@ struct Consumers {
 /// A named subscription.
 pub(super) struct Named {
     pub(super) name: String,
-    pub(super) number: u32,
-    created_at: Micros,
+    number: u32,
+    pub(super) created_at: Micros,
     pub(super) state: Mutex<Durable>,
     consumers: Mutex<Consumers>,
     /// The dispatcher has something to look at.

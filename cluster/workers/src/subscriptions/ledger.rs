@@ -17,6 +17,7 @@ use strandline_consensus::control::{Control, ControlError};
 use strandline_consensus::meta::Command;
 use strandline_engine::subscribe::durable::Settings;
 use strandline_engine::subscribe::record::{Folded, Record};
+use strandline_event::Micros;
 use strandline_keys::{KeyName, NONCE_BYTES, Purpose, StoreKeys};
 use strandline_wal::LeaderId;
 use tokio::sync::oneshot;
@@ -183,13 +184,13 @@ fn opened(keys: Option<&StoreKeys>, name: &str, value: &[u8]) -> Result<Vec<u8>,
     key.open_vec(NONCE, name.as_bytes(), sealed).map_err(|_| "it is not what was sealed under this name".to_owned())
 }
 
-/// How a subscription was made, by what is remembered of it: its number and its settings.
+/// How a subscription was made, by what is remembered of it: when, and its settings.
 ///
 /// # Errors
 /// It cannot be read by this program, or without its keys.
-pub(crate) fn made(keys: Option<&StoreKeys>, name: &str, value: &[u8]) -> Result<(u32, Settings), String> {
+pub(crate) fn made(keys: Option<&StoreKeys>, name: &str, value: &[u8]) -> Result<(Micros, Settings), String> {
     match Record::decode_first(&opened(keys, name, value)?) {
-        Some(Record::Created { number, settings, .. }) => Ok((number, settings)),
+        Some(Record::Created { at, settings, .. }) => Ok((at, settings)),
         _ => Err("it is of a later program, or damaged".to_owned()),
     }
 }
@@ -212,7 +213,7 @@ mod tests {
     use strandline_engine::read::Filter;
     use strandline_engine::subscribe::durable::Mode;
     use strandline_engine::subscribe::record::Kept;
-    use strandline_event::{EventId, Micros, Position};
+    use strandline_event::{EventId, Position};
     use strandline_keys::testing::store_keys;
 
     #[test]
@@ -223,10 +224,10 @@ mod tests {
         let kept = Kept { number: 7, at: Micros(1), settings: settings.clone(), done: at, parked };
         let mut plain = Vec::new();
         kept.records("a").for_each(|record| record.encode(&mut plain));
-        assert_eq!(made(None, "a", &plain), Ok((7, settings.clone())));
+        assert_eq!(made(None, "a", &plain), Ok((Micros(1), settings.clone())));
         let keys = store_keys(1);
         let value = sealed(Some(&*keys), "a", plain.clone());
-        assert_eq!(made(Some(&*keys), "a", &value), Ok((7, settings)));
+        assert_eq!(made(Some(&*keys), "a", &value), Ok((Micros(1), settings)));
         assert!(made(Some(&*keys), "b", &value).is_err() && made(None, "a", &value).is_err());
         assert!(made(None, "a", &plain[..9]).is_err() && made(None, "a", &[]).is_err());
     }
