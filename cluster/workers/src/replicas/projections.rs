@@ -410,7 +410,7 @@ mod tests {
         ] {
             let entry = store(turn, &values);
             let changes = roll.changes(&entry).unwrap();
-            roll.take(changes, &read);
+            roll.take(changes, read);
             assert_eq!(sync(&roll), told, "turn {turn}");
             assert_eq!(reads.get(), read_then, "turn {turn}");
             assert!(roll.changes(&entry).is_none());

@@ -7,6 +7,7 @@ mod damage;
 mod descriptors;
 mod forge;
 mod golden;
+mod here;
 mod promises;
 mod real;
 mod replicated;

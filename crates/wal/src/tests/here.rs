@@ -1,0 +1,144 @@
+//! Small groups that the owner of the only log writes in its own thread.
+
+use super::*;
+use crate::crash_disk::Faults;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Long enough for any machine; a test that hangs ends in the end.
+const LONG: Duration = Duration::from_secs(60);
+
+type Heard = Receiver<Result<Group, GroupFailed>>;
+
+/// Hands a group over to be done here; whether it was given back, and then handed to the thread.
+fn submit(io: &IoThread, group: Group) -> (bool, Heard) {
+    let (done, heard) = channel();
+    let given_back = io.submit_here(group, Box::new(move |result| done.send(result).unwrap()));
+    let is_given_back = given_back.is_some();
+    if let Some((group, done)) = given_back {
+        io.submit(group, done);
+    }
+    (is_given_back, heard)
+}
+
+/// One entry, and whether it was written here.
+fn push(rig: &mut Rig, io: &IoThread, writer: &mut LogWriter, bytes: &[u8]) -> bool {
+    rig.push(writer, bytes);
+    let (is_given_back, heard) = submit(io, writer.take_group().unwrap());
+    let group = if is_given_back { heard.recv_timeout(LONG).unwrap() } else { heard.try_recv().unwrap() };
+    writer.committed(group.unwrap());
+    !is_given_back
+}
+
+/// As many groups as it takes until the log is known to write alone.
+fn alone(rig: &mut Rig, io: &IoThread, writer: &mut LogWriter) {
+    let tries = (0..100).take_while(|_| !push(rig, io, writer, b"one")).count();
+    assert!((2..100).contains(&tries), "{tries}");
+}
+
+#[test]
+fn the_owner_of_the_only_log_writes_small_groups_itself() {
+    let mut rig = Rig::new(LogConfig { group_bytes_max: 1 << 20, ..small_config() });
+    rig.config.rollover.size_bytes = Some(8 << 20);
+    let mut writer = rig.writer();
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    let syncs = rig.disk.syncs_tried();
+    assert!(push(&mut rig, &io, &mut writer, b"two") && rig.disk.syncs_tried() > syncs);
+    // a large one is the thread's, and then it goes on here
+    assert!(!push(&mut rig, &io, &mut writer, &vec![7; 100 << 10]));
+    assert!(push(&mut rig, &io, &mut writer, b"three"));
+    drop(io);
+    let found = entries(&writer.view());
+    assert!(found.iter().map(|(index, _)| index.0).is_sorted());
+    let last: Vec<usize> = found.iter().rev().take(3).map(|(_, bytes)| bytes.len()).collect();
+    assert_eq!(last, [5, 100 << 10, 3]);
+    assert_eq!(rig.disk.violations(), [""; 0]);
+    drop(writer);
+    assert_eq!(entries(&rig.writer().view()).len(), found.len());
+}
+
+#[test]
+fn where_several_logs_write_the_thread_lets_their_syncs_overlap() {
+    let (mut rig, mut other) = (Rig::new(small_config()), Rig::new(small_config()));
+    let (mut writer, mut others) = (rig.writer(), other.writer());
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    for _ in 0..50 {
+        assert!(!push(&mut other, &io, &mut others, b"x") && !push(&mut rig, &io, &mut writer, b"x"));
+    }
+    alone(&mut other, &io, &mut others);
+}
+
+#[test]
+fn nothing_is_written_here_before_what_was_handed_to_the_thread() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    let ((done, heard), (go_on, held)) = (channel(), channel::<()>());
+    rig.push(&mut writer, b"first");
+    let first = move |group| {
+        done.send(group).unwrap();
+        held.recv().unwrap();
+    };
+    io.submit(writer.take_group().unwrap(), Box::new(first));
+    writer.committed(heard.recv_timeout(LONG).unwrap().unwrap());
+    // the thread has not come back from telling it
+    rig.push(&mut writer, b"second");
+    let (is_given_back, second) = submit(&io, writer.take_group().unwrap());
+    assert!(is_given_back && second.try_recv().is_err());
+    go_on.send(()).unwrap();
+    writer.committed(second.recv_timeout(LONG).unwrap().unwrap());
+    let found: Vec<Vec<u8>> = entries(&writer.view()).into_iter().map(|(_, bytes)| bytes).collect();
+    assert!(found.ends_with(&[b"first".to_vec(), b"second".to_vec()]));
+}
+
+#[test]
+fn a_group_that_finds_no_room_here_is_called_back_when_there_is_some() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    rig.disk.set_faults(Faults { no_room: true, ..Faults::default() });
+    // the zeros that are there already take some
+    let waiting = (0..1000).find_map(|n: u32| {
+        rig.push(&mut writer, &vec![n as u8; 4 << 10]);
+        let (_, heard) = submit(&io, writer.take_group().unwrap());
+        match heard.try_recv() {
+            Ok(group) => {
+                writer.committed(group.unwrap());
+                None
+            }
+            // it waits for room, or for the thread, which is about to find none
+            Err(_) => Some(heard),
+        }
+    });
+    let waiting = waiting.expect("the disk never was full");
+    rig.disk.set_faults(Faults::default());
+    writer.committed(waiting.recv_timeout(LONG).unwrap().unwrap());
+    assert!(!writer.is_in_flight() && !entries(&writer.view()).is_empty());
+    assert_eq!(rig.disk.violations(), [""; 0]);
+}
+
+#[test]
+fn the_thread_does_what_there_is_to_do_behind_groups_that_are_written_here() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    for _ in 0..40 {
+        push(&mut rig, &io, &mut writer, &[1; 8 << 10]);
+    }
+    let through = writer.last_pushed();
+    let first = segment_paths(&rig.disk).remove(0);
+    assert!(writer.trim(through, rig.now.plus_us(1), rig.now) > 2);
+    while let Some(group) = writer.take_group() {
+        let (_, heard) = submit(&io, group);
+        writer.committed(heard.recv_timeout(LONG).unwrap().unwrap());
+    }
+    drop(io); // finishes
+    assert!(rig.disk.contents(&first).is_none(), "it is removed");
+    assert!(writer.view().load().segments().iter().rev().skip(1).all(|segment| segment.sealed));
+    assert_eq!(rig.disk.violations(), [""; 0]);
+}
