@@ -164,7 +164,8 @@ def test_what_a_node_says_besides_is_a_warning_at_the_line_that_reads(
 
     # raised, each once, it costs no page
     heard = reading(*3 * [say(200, {**page, "warnings": said})]).read("Read", "told")
-    tables = reading(warned, warned).read("Read", "told", page_size=2)
+    # it is said of the second page of a table, when the first one has come
+    tables = reading(served, warned, warned).read("Read", "told", page_size=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error", StrandlineWarning)
         for one in said:

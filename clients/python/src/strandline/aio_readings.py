@@ -55,6 +55,8 @@ class AsyncStreamRead(_Tables):
     def __init__(self, client: AsyncClient, plan: _read.StreamPlan) -> None:
         """By `AsyncStore.read`."""
         self._client, self._plan = client, plan
+        # read before something was raised: of the next table
+        self._tables: list[pa.Table] = []
 
     @property
     def verdict(self) -> Verdict | None:
@@ -77,7 +79,10 @@ class AsyncStreamRead(_Tables):
 
     async def to_arrow(self) -> pa.Table:
         """A table of the rest. Needs the extra `arrow`."""
-        return _frames.concat([table async for table in _each(self._client, self._plan.table)])
+        async for table in _each(self._client, self._plan.table):
+            self._tables.append(table)
+        tables, self._tables = self._tables, []
+        return _frames.concat(tables)
 
 
 class AsyncGlobalRead(_Tables):

@@ -55,6 +55,8 @@ class StreamRead(_Tables):
     def __init__(self, client: Client, plan: _read.StreamPlan) -> None:
         """By `Store.read`."""
         self._client, self._plan = client, plan
+        # read before something was raised: of the next table
+        self._tables: list[pa.Table] = []
 
     @property
     def verdict(self) -> Verdict | None:
@@ -76,7 +78,10 @@ class StreamRead(_Tables):
 
     def to_arrow(self) -> pa.Table:
         """A table of the rest. Needs the extra `arrow`."""
-        return _frames.concat(list(_each(self._client, self._plan.table)))
+        for table in _each(self._client, self._plan.table):
+            self._tables.append(table)
+        tables, self._tables = self._tables, []
+        return _frames.concat(tables)
 
 
 class GlobalRead(_Tables):
