@@ -41,6 +41,7 @@ use strandline_consensus::meta::{Addresses, Command, MetaState, NodeFacts, Roles
 use strandline_consensus::net::{Connect, Identity, Listener, NetTransport, TcpConnect, TlsConnect};
 use strandline_consensus::{Groups, NodeId};
 use strandline_deql::StoreConfig;
+use strandline_durable::DurableTier;
 use strandline_durable::objects::{
     ClusterMark, MarkError, ObjectError, Purpose, Settings, cluster_mark, mark_for_cluster, open_location,
 };
@@ -490,7 +491,9 @@ async fn create(
     (stores, statements): (&[StoreConfig], Vec<String>),
     dir: &Path,
 ) -> Result<Vec<StoreConfig>, ClusterError> {
-    for store in stores {
+    let is_new = |store: &StoreConfig| control.with_state(|state| !state.stores().contains_key(&store.name));
+    // one that the cluster has was marked before it had it: where neither that nor the store is found, its place is not mounted
+    for store in stores.iter().filter(|store| is_new(store) || is_there(store)) {
         mark(store, member.cluster)?;
     }
     let create =
@@ -504,6 +507,13 @@ async fn create(
         adopt_pause(control, &store.name, dir).await?;
     }
     Ok(stores.to_vec())
+}
+
+/// Whether a store is where it says. Where that cannot be told who marks it says why.
+fn is_there(store: &StoreConfig) -> bool {
+    let open = |location| open_location(location, Purpose::Read, &Settings::from_env());
+    let places = open(&store.durable.path).and_then(|files| Ok((files, open(&store.durable.manifest_path)?)));
+    !places.is_ok_and(|(files, manifests)| matches!(DurableTier::is_there(&*files, &*manifests, store), Ok(false)))
 }
 
 fn mark(store: &StoreConfig, cluster: u128) -> Result<(), ClusterError> {

@@ -1,7 +1,7 @@
 //! A member whose shared folder is not mounted when it starts.
 
 use crate::{Flags, Place, address, until, voters};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use strandline_deql::{StoreConfig, parse_file};
 use strandline_workers::cluster::ClusterNode;
 use strandline_workers::{Node, NodeHandle, NodeOptions, runtime};
@@ -58,14 +58,20 @@ async fn refused(place: &Place, name: &str, own: &[StoreConfig]) {
     move_away(&away, &shared);
 }
 
-/// The same of a node that does not know that it has served the store, and where another cluster's folder is mounted.
-async fn forgotten(place: &Place, name: &str) {
-    let (shared, away, other) = (place.dir("shared"), place.dir("away"), place.dir("other"));
+/// A node does not know any more that it has served the store; gives what told it.
+fn forget(place: &Place, name: &str) -> PathBuf {
     let kept = place.dir(name).join("stores/orders");
     let is_mark = |path: &Path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with("served-"));
     let mut kept = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path());
     let mark = kept.find(|path| is_mark(path)).unwrap();
     std::fs::remove_file(&mark).unwrap();
+    mark
+}
+
+/// The same of a node that does not know that it has served the store, and where another cluster's folder is mounted.
+async fn forgotten(place: &Place, name: &str) {
+    let (shared, away, other) = (place.dir("shared"), place.dir("away"), place.dir("other"));
+    let mark = forget(place, name);
     move_away(&shared, &away);
     std::fs::create_dir(&shared).unwrap();
     let said = serve(place, name, Flags::default(), &[]).await.err().unwrap();
@@ -100,6 +106,30 @@ fn a_member_whose_shared_folder_is_not_mounted_bears_no_store_in_its_place() {
         stop(serve(&place, "two", Flags::default(), &[]).await.unwrap()).await;
         stop(first).await;
         refused(&place, "one", &own("one")).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_first_node_that_is_alone_marks_only_what_is_its_own_or_new() {
+    let place = Place::new();
+    let own = [place.store("shared", "one", "")];
+    runtime::run(async {
+        stop(serve(&place, "one", Flags::default(), &own).await.unwrap()).await;
+        let (shared, away) = (place.dir("shared"), place.dir("away"));
+        forget(&place, "one");
+        move_away(&shared, &away);
+        std::fs::create_dir(&shared).unwrap();
+        let said = serve(&place, "one", Flags::default(), &own).await.err().unwrap();
+        assert!(said.contains("mount the same folder"), "{said}");
+        assert_eq!(std::fs::read_dir(&shared).unwrap().count(), 0);
+        std::fs::remove_dir(&shared).unwrap();
+        move_away(&away, &shared);
+        // files that were put back without it get it again
+        let mark = shared.join(".cluster");
+        std::fs::remove_file(&mark).unwrap();
+        stop(serve(&place, "one", Flags::default(), &own).await.unwrap()).await;
+        assert!(mark.exists());
     })
     .unwrap();
 }
