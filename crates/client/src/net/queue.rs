@@ -192,6 +192,17 @@ struct Gathered {
     are_rows: bool,
 }
 
+/// Whether the server of this connection takes rows of one batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum TakesRows {
+    /// It has answered no such frame yet: one of them is on its way at most, so that what comes back keeps its order, and it is no larger than a frame
+    /// without events, which a server takes it for that does not know it.
+    #[default]
+    Untold,
+    Yes,
+    No,
+}
+
 /// The queues of one client.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -204,8 +215,7 @@ pub(super) struct Queue {
     /// Appends of these frames.
     singles_in_flight: usize,
     last_id: u64,
-    /// The server of this connection does not know rows of one batch.
-    without_rows: bool,
+    takes_rows: TakesRows,
     pub(super) closed: bool,
     /// Of the last connection.
     pub(super) welcome: Option<Arc<Welcome>>,
@@ -215,6 +225,8 @@ pub(super) struct Queue {
 pub(super) struct Taken {
     pub(super) frames: Vec<Arc<Encoded>>,
     gathered: Option<(u64, Gathered)>,
+    /// Bytes of a body of rows.
+    rows_max: usize,
 }
 
 impl Queue {
@@ -271,8 +283,8 @@ impl Queue {
             return Err(ClientError::Refused(Refused::new(ErrorKind::NotFound, text)));
         }
         self.welcome = Some(Arc::new(welcome));
-        // another server may
-        self.without_rows = false;
+        // it may be another server
+        self.takes_rows = TakesRows::Untold;
         let mut untold = Vec::new();
         for request in std::mem::take(&mut self.requests) {
             untold.extend(self.push_request(request));
@@ -298,13 +310,20 @@ impl Queue {
         !self.in_flight.is_empty()
     }
 
+    /// Whether it is about to be told that the server takes rows, or not.
+    fn is_to_be_told(&self) -> bool {
+        let are_rows = |one: &InFlight| matches!(one, InFlight::Singles(Gathered { are_rows: true, .. }));
+        self.takes_rows == TakesRows::Untold && self.gathered_in_flight > 0 && self.in_flight.values().any(are_rows)
+    }
+
     /// Takes what may be sent now. Single appends come out raw: see [`Taken::encode`].
     pub(super) fn take(&mut self) -> Taken {
         let welcome = self.welcome.as_ref();
         let requests_max = welcome.map_or(1, |welcome| welcome.requests_max.max(1) as usize);
         let gathered_max = welcome.map_or(0, |welcome| welcome.body_max as usize).min(GATHERED_BYTES_MAX);
         // first, and for no place: a request that is on its way may end only when one of them has come
-        let mut taken = Taken { frames: self.words.drain(..).map(|(_, frame)| frame).collect(), gathered: None };
+        let frames = self.words.drain(..).map(|(_, frame)| frame).collect();
+        let mut taken = Taken { frames, gathered: None, rows_max: 0 };
         let mut bytes = 0;
         while bytes < TAKE_BYTES_MAX && self.in_flight.len() < requests_max {
             let Some(request) = self.requests.pop_front() else { break };
@@ -313,20 +332,24 @@ impl Queue {
             self.in_flight.insert(request.id, InFlight::Request(request));
         }
         let may_gather = self.gathered_in_flight < GATHERED_IN_FLIGHT && self.in_flight.len() < requests_max;
-        if may_gather && !self.singles.is_empty() {
+        if may_gather && !self.singles.is_empty() && !self.is_to_be_told() {
             // each frame carries its share of the callers: those that are answered together come back together, and went in one frame for ever,
             // whose way nobody shares
             let callers = self.singles.len() + self.singles_in_flight;
             let share = callers.div_ceil(GATHERED_IN_FLIGHT.min(requests_max)).clamp(GATHERED_MIN, BATCHES_MAX);
-            let (mut bytes, mut only_rows) = (BYTES_BEFORE, !self.without_rows);
+            taken.rows_max = match self.takes_rows {
+                TakesRows::Untold => gathered_max.min(NO_EVENTS_BODY_MAX),
+                TakesRows::Yes => gathered_max,
+                TakesRows::No => 0,
+            };
+            let (mut bytes, mut only_rows) = (BYTES_BEFORE, taken.rows_max > 0);
             let fitting = self.singles.iter().take(share).take_while(|single| {
                 bytes += bytes_in_frame(&single.batch);
                 only_rows = only_rows && may_be_row(&single.batch);
-                // a server that does not know the frame takes it for one without events
-                bytes <= if only_rows { gathered_max.min(NO_EVENTS_BODY_MAX) } else { gathered_max }
+                bytes <= if only_rows { taken.rows_max } else { gathered_max }
             });
             let count = fitting.count().max(1);
-            let are_rows = !self.without_rows;
+            let are_rows = taken.rows_max > 0;
             let singles = self.singles.drain(..count).collect();
             self.gathered_in_flight += 1;
             self.singles_in_flight += count;
@@ -360,9 +383,12 @@ impl Queue {
                 self.singles_in_flight -= singles.len();
                 if are_rows && is_not_supported(frame) {
                     // nothing of it was done: they go as before there were such frames, in their order
-                    self.without_rows = true;
+                    self.takes_rows = TakesRows::No;
                     singles.into_iter().rev().for_each(|single| self.singles.push_front(single));
                     return None;
+                }
+                if are_rows && frame.header.kind == Kind::Appended.to_u8() {
+                    self.takes_rows = TakesRows::Yes;
                 }
                 Answered::Singles(singles)
             }
@@ -446,10 +472,11 @@ fn is_not_supported(answer: &Frame) -> bool {
 impl Taken {
     /// Makes the frame of the gathered appends; not under the lock that callers wait for.
     pub(super) fn encode(&mut self) {
+        let rows_max = self.rows_max;
         let Some((id, Gathered { singles, are_rows })) = &mut self.gathered else { return };
         let appends = singles.iter().map(|single| (&single.batch, single.expected));
         let rows = if *are_rows { encode_append_rows(*id, appends.clone()) } else { None };
-        let rows = rows.filter(|frame| frame.body_bytes <= NO_EVENTS_BODY_MAX);
+        let rows = rows.filter(|frame| frame.body_bytes <= rows_max);
         *are_rows = rows.is_some();
         self.frames.push(Arc::new(rows.unwrap_or_else(|| encode_append(*id, appends, false))));
     }

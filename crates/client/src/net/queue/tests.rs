@@ -21,6 +21,11 @@ fn welcome(checks_commands: bool, requests_max: u32) -> Welcome {
     }
 }
 
+/// Of a server that has taken rows of one batch before.
+fn told(requests_max: u32) -> Queue {
+    Queue { takes_rows: TakesRows::Yes, ..Queue::new(welcome(true, requests_max)) }
+}
+
 fn held() -> OwnedSemaphorePermit {
     Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
 }
@@ -126,7 +131,7 @@ fn appended(frame: &Frame, refuse: &[usize]) -> Frame {
 
 #[test]
 fn appends_that_wait_together_go_together_and_are_answered_each() {
-    let mut queue = Queue::new(welcome(true, 256));
+    let mut queue = told(256);
     let mut first = single(&mut queue, None);
     let one = sent(&mut queue);
     let mut others: Vec<Answer> = (0..5).map(|_| single(&mut queue, None)).collect();
@@ -156,7 +161,7 @@ fn callers_are_spread_over_the_frames_that_may_be_on_their_way() {
         let count = appends_in(&frame);
         (frame, count)
     };
-    let mut queue = Queue::new(welcome(true, 256));
+    let mut queue = told(256);
     let _answers = waiting(&mut queue, 64);
     let (frames, counts): (Vec<Frame>, Vec<usize>) = (0..3).map(|_| next(&mut queue)).unzip();
     assert_eq!(counts, [22, 22, 20]);
@@ -172,7 +177,7 @@ fn callers_are_spread_over_the_frames_that_may_be_on_their_way() {
     let _few = waiting(&mut queue, GATHERED_MIN);
     assert_eq!(next(&mut queue).1, GATHERED_MIN);
     // of a server that takes one request at a time nothing is left waiting
-    let mut queue = Queue::new(welcome(true, 1));
+    let mut queue = told(1);
     let _all = waiting(&mut queue, 64);
     assert_eq!(next(&mut queue).1, 64);
 }
@@ -242,6 +247,12 @@ fn what_goes_as_rows_is_no_larger_than_a_server_takes_that_does_not_know_them() 
     let frame = sent(&mut queue).remove(0);
     assert_eq!(Kind::from_u8(frame.header.kind), Some(Kind::AppendRows));
     assert!(frame.body.len() <= NO_EVENTS_BODY_MAX && appends_in(&frame) >= 15, "{}", frame.body.len());
+    // once one is answered the server knows them, and they are as large as other frames of events
+    let answer = appended(&frame, &[]);
+    queue.answered(&answer).unwrap().deliver(answer).unwrap();
+    let frame = sent(&mut queue).remove(0);
+    assert_eq!(Kind::from_u8(frame.header.kind), Some(Kind::AppendRows));
+    assert!(frame.body.len() > NO_EVENTS_BODY_MAX && appends_in(&frame) >= 50, "{}", frame.body.len());
 }
 
 #[test]
@@ -250,13 +261,16 @@ fn a_server_that_does_not_know_rows_is_given_appends_in_their_order() {
     let mut answers = ["a", "b", "c"].map(|command| single(&mut queue, Some(command)));
     let rows = sent(&mut queue).remove(0);
     assert_eq!(Kind::from_u8(rows.header.kind), Some(Kind::AppendRows));
+    // what comes meanwhile goes behind them
+    let _behind = ["d", "e"].map(|command| single(&mut queue, Some(command)));
+    assert!(sent(&mut queue).is_empty(), "whether the server knows rows is not told yet");
     let unknown = Refused::new(ErrorKind::NotSupported, "frames of kind 32 are not served by this version");
     assert!(queue.answered(&cut(unknown.encode(rows.header.request))).is_none());
     assert!(queue.has_waiting() && answers.iter_mut().all(|answer| answer.try_recv().is_err()));
     let frame = sent(&mut queue).remove(0);
     let appends = decode_append(&frame.body).unwrap().appends;
     let commands: Vec<_> = appends.iter().map(|append| append.batch.view().command_id(0)).collect();
-    assert_eq!(commands, [Some("a"), Some("b"), Some("c")]);
+    assert_eq!(commands, ["a", "b", "c", "d", "e"].map(Some));
     queue.answered(&frame).unwrap().deliver(appended(&frame, &[1])).unwrap();
     let told = answers.map(|mut answer| answer.try_recv().unwrap().is_ok());
     assert_eq!(told, [true, false, true]);
