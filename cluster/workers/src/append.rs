@@ -31,7 +31,7 @@ use tracing::Span;
 const ROUNDS_MAX: usize = 16;
 /// A larger body is not hashed on a thread that other requests wait for: a megabyte takes about a millisecond, longer than to hand it
 /// over and be woken.
-const HASH_HERE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const HASH_HERE_BYTES_MAX: usize = 1 << 20;
 
 /// Where the answer of an append goes. Holds its bytes until then.
 #[derive(Debug)]
@@ -93,6 +93,11 @@ impl AppendReply {
         let to = ReplyTo::Place(Answers::new(1, waiting.mark(count), done), 0);
         let (began, span) = (Instant::now(), spans::appends(count));
         Self { to, began, span, each: Some(count as u64), _permit: Arc::clone(permit) }
+    }
+
+    /// How often the time until an answer that decides so many appends counts. What comes by itself counts each time, also where it is to come again.
+    pub(crate) const fn times(&self, decided: u64) -> u64 {
+        if self.each.is_some() { decided } else { 1 }
     }
 
     /// Appends that are answered with yes, and with no. Of rows those that are not stored are asked for again, each by itself.
@@ -256,6 +261,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
     use std::sync::mpsc;
+    use strandline_engine::append::Refusal;
     use strandline_event::{BatchBuilder, EventInput};
 
     fn rules() -> Arc<Rules> {
@@ -276,6 +282,29 @@ mod tests {
             batch.push(&event).unwrap();
         }
         batch.finish().unwrap()
+    }
+
+    #[test]
+    fn what_comes_by_itself_afterwards_does_not_count_before() {
+        let (permit, waiting) = (Arc::new(BytePermit::default()), Gauge::default());
+        let rows = AppendReply::of_rows(3, &permit, &waiting, drop);
+        let alone = AppendReply::several(1, &permit, &waiting, drop).remove(0);
+        assert_eq!(waiting.get(), 4);
+        let refused = |error| Answer::Refused(Box::new(Refusal { row: None, error }));
+        let log = LogKey::single("T");
+        for (answer, of_rows, of_one) in [
+            // none of them is stored
+            (Answer::Done(Box::default()), (0, 0), (1, 0)),
+            (refused(AppendError::OtherTenant), (0, 3), (0, 1)),
+            (refused(AppendError::NotLeader { leader: None }), (0, 0), (0, 1)),
+            (Answer::Again(Again::Elsewhere { log }), (0, 0), (0, 0)),
+        ] {
+            assert_eq!((rows.decided(&answer), alone.decided(&answer)), (of_rows, of_one), "{answer:?}");
+            assert_eq!((rows.times(of_rows.0 + of_rows.1), alone.times(of_one.0 + of_one.1)), (of_rows.1, 1));
+        }
+        rows.refuse(NodeError::Draining);
+        alone.refuse(NodeError::Draining);
+        assert_eq!(waiting.get(), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! Invariant: nothing was done to what is given back.
 
 use crate::answers::AnswerList;
-use crate::append::AppendReply;
+use crate::append::{AppendReply, HASH_HERE_BYTES_MAX};
 use crate::error::NodeError;
 use crate::permits::BytePermit;
 use crate::store::StoreHandle;
@@ -46,7 +46,10 @@ impl StoreHandle {
         let owner = self.straight_owner_of(std::iter::once(batch.view())).filter(|_| !is_reserved);
         let Some(owner) = owner else { return then(RowsOutcome::Apart) };
         let mut request = AppendRequest::new(batch);
-        request.hashes = Some(Arc::new(Hashes::of(request.batch.view(), &rules)));
+        // of a larger one its owner makes them: here other requests wait for this thread
+        if request.batch.bytes().len() <= HASH_HERE_BYTES_MAX {
+            request.hashes = Some(Arc::new(Hashes::of(request.batch.view(), &rules)));
+        }
         request.on_error = OnError::Skip;
         let waiting = &self.node.shared.metrics.appends_waiting;
         let store = self.clone();

@@ -330,7 +330,7 @@ impl WalWorker {
         metrics.appends.add(done);
         metrics.appends_refused.add(refused);
         // before it goes: who hears it may look
-        self.parts.measured.append_us.record_times(reply.took(now), (done + refused).max(1));
+        self.parts.measured.append_us.record_times(reply.took(now), reply.times(done + refused));
         reply.send(answer);
     }
 
