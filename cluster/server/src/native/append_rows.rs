@@ -18,9 +18,10 @@ use strandline_client::wire::append_rows::AppendRows;
 use strandline_client::{Appended, Refused, StoredEvent};
 use strandline_engine::append::{Expected, RowMap};
 use strandline_event::{BatchBuilder, BatchUnit, FieldNames, StampedBatch};
-use strandline_workers::RowsOutcome;
-use strandline_workers::permits::BytePermit;
+use strandline_workers::permits::{BytePermit, BytePermits};
+use strandline_workers::{NodeError, RowsOutcome};
 use tokio::runtime::Handle;
+use tracing::{Instrument, Span};
 
 /// Bytes of an outcome, also of one that is refused: mostly a sentence.
 const OUTCOME_BYTES: usize = 256;
@@ -46,15 +47,15 @@ impl CheckedRows {
     }
 
     /// Appends what is right, by `relay` also what another node leads; `then` is given the outcomes. It must not wait: the owner of a log may be
-    /// who calls it.
+    /// who calls it. `permits` count what comes by itself.
     pub(super) fn begin(
         self,
         served: &Arc<ServedStore>,
         (relay, asker): (Option<Arc<Relay>>, Option<Asker>),
-        permit: Arc<BytePermit>,
+        (permits, permit): (BytePermits, Arc<BytePermit>),
         then: impl FnOnce(AppendOutcomes) + Send + Sync + 'static,
     ) {
-        let runtime = Handle::current();
+        let (runtime, span) = (Handle::current(), Span::current());
         let Self { rows, are_apart } = self;
         let each = rows.expected.iter().map(|expected| expected_of(*expected)).collect();
         let (batch, counted, store) = (rows.batch.clone(), Arc::clone(&permit), Arc::clone(served));
@@ -72,11 +73,19 @@ impl CheckedRows {
             if left.is_empty() {
                 return then(outcomes.into_iter().flatten().map(Ok).collect());
             }
-            runtime.spawn(async move {
+            let apart = async move {
                 let Some(appends) = by_themselves(&rows, &left) else { return then(merged(outcomes, Vec::new())) };
+                // each has for itself what rows have together: it counts as if it had come so
+                drop((rows, permit));
+                let Some(permit) = permits.take(bytes_of(&appends)) else {
+                    let text = "too many bytes of appends are in flight: try again";
+                    let refused = refused(&NodeError::Overloaded(text), &store);
+                    return then(merged(outcomes, left.iter().map(|_| Err(refused.clone())).collect()));
+                };
                 let apart = Checked::new(appends, store.names());
-                apart.begin(&store, (relay, asker), permit, move |others| then(merged(outcomes, others)));
-            });
+                apart.begin(&store, (relay, asker), Arc::new(permit), move |others| then(merged(outcomes, others)));
+            };
+            runtime.spawn(apart.instrument(span));
         };
         if are_apart {
             return told(RowsOutcome::Apart);
@@ -120,6 +129,10 @@ fn by_themselves(rows: &AppendRows, left: &[usize]) -> Option<Appends> {
     };
     let appends = left.iter().map(one).collect::<Option<Vec<_>>>()?;
     Some(Appends { appends, dry_run: false })
+}
+
+fn bytes_of(appends: &Appends) -> usize {
+    appends.appends.iter().map(|append| append.batch.bytes().len()).sum()
 }
 
 /// What is stored, and in the places that are left what became of the others, in their order.

@@ -389,10 +389,10 @@ impl Connection {
                     outbox.answer(request, encode_outcomes(request, &outcomes), room, BytePermit::default());
                     drop((place, span));
                 };
-                let permit = Arc::new(permit.unwrap_or_default());
+                let (permits, permit) = (app.node.permits().clone(), Arc::new(permit.unwrap_or_default()));
                 return begun.in_scope(|| match decoded {
                     Decoded::Append(checked) => checked.begin(&served, (led, asker), permit, answered),
-                    Decoded::Rows(checked) => checked.begin(&served, (led, asker), permit, answered),
+                    Decoded::Rows(checked) => checked.begin(&served, (led, asker), (permits, permit), answered),
                     _ => {}
                 });
             }

@@ -2,13 +2,14 @@
 //! PROTOCOL.md, section 4.
 //!
 //! One archive is validated, judged, written and kept where as many archives of one row would be. Invariant: the rows are of one stream type and
-//! one tenant, and say nothing that only an append by itself may say: no id, no seq, no chunk.
+//! one tenant, and say nothing that only an append by itself may say: no id, no seq, no chunk, and no payload of no bytes, which builders of batches
+//! take for `null`.
 
 use crate::wire::append::{BATCHES_MAX, Expected};
 use crate::wire::error::WireError;
 use crate::wire::fields::{Encoded, Reader, Writer};
 use crate::wire::header::{ALIGN, Kind};
-use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, SharedBytes};
+use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, BatchView, SharedBytes};
 
 /// Single events of a frame.
 #[derive(Clone, Debug)]
@@ -23,7 +24,11 @@ pub struct AppendRows {
 #[must_use]
 pub fn may_be_row(batch: &BatchBytes) -> bool {
     let view = batch.view();
-    view.rows() == 1 && view.chunk().is_none() && view.given_event_id(0).is_none() && view.given_seq(0).is_none()
+    view.rows() == 1 && view.chunk().is_none() && is_plain(view, 0)
+}
+
+fn is_plain(view: BatchView<'_>, row: usize) -> bool {
+    view.given_event_id(row).is_none() && view.given_seq(row).is_none() && !view.data(row).is_empty()
 }
 
 /// The frame of AppendRows; `None`: there are not two appends that may go together, or not all of them may.
@@ -79,11 +84,8 @@ pub fn decode_append_rows(body: &SharedBytes) -> Result<AppendRows, WireError> {
         return Err(WireError::Body("the archive is not one of as many rows"));
     }
     let tenant = view.tenant_id(0);
-    let fits = |row: usize| {
-        view.given_event_id(row).is_none() && view.given_seq(row).is_none() && view.tenant_id(row) == tenant
-    };
-    if !(0..count).all(fits) {
-        return Err(WireError::Body("a row has an id, a seq or another tenant: it is an append by itself"));
+    if !(0..count).all(|row| is_plain(view, row) && view.tenant_id(row) == tenant) {
+        return Err(WireError::Body("a row has an id, a seq, no payload or another tenant: it is an append by itself"));
     }
     Ok(AppendRows { batch, expected })
 }

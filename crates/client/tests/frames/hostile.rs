@@ -3,6 +3,7 @@
 use crate::samples;
 use proptest::prelude::*;
 use strandline_client::wire::append::{BATCHES_MAX, decode_append};
+use strandline_client::wire::append_rows::{decode_append_rows, may_be_row};
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::fields::Writer;
 use strandline_client::wire::frames::FrameReader;
@@ -10,7 +11,8 @@ use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
 use strandline_client::wire::read::HeadOf;
 use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, EventInput, PageFacts, Seq};
 use strandline_event::foreign::check_foreign;
-use strandline_event::{Field, Micros, SharedBytes};
+use strandline_event::texts::Texts;
+use strandline_event::{Chunk, EventBatch, EventId, Field, Micros, SharedBytes};
 
 /// How the names of frames begin whose bodies end with events.
 const EVENTS: [&str; 4] = ["stream_page", "global_page", "scan_part", "subscribe_part"];
@@ -171,6 +173,69 @@ fn lengths_that_lie_are_refused_before_anything_is_held_for_them() {
     page.zeros(36);
     (0..3).for_each(|_| page.u32(u32::MAX));
     assert_eq!(PageFacts::decode(&body_of(page)).map(drop), Err(SHORT));
+}
+
+/// Why AppendRows of so many rows with this archive is none.
+fn rows_of(count: u32, archive: &BatchBytes) -> Option<WireError> {
+    let mut out = Writer::new(Kind::AppendRows, 4);
+    out.u32(count);
+    out.zeros(12);
+    (0..count).for_each(|_| out.zeros(16));
+    out.bytes(archive.bytes());
+    decode_append_rows(&body_of(out)).err()
+}
+
+#[test]
+fn rows_that_only_an_append_by_itself_may_be_are_refused() {
+    let plain = EventInput { stream_id: "s", event_type: "E", data: "1", ..EventInput::default() };
+    let of = |unit, rows: &[EventInput<'_>]| {
+        let mut builder = BatchBuilder::new("T", unit);
+        rows.iter().for_each(|row| builder.push(row).unwrap());
+        builder
+    };
+    let rows = |rows: &[EventInput<'_>]| of(BatchUnit::Rows, rows).finish().unwrap();
+    let is_refused = |count, archive: &BatchBytes| matches!(rows_of(count, archive), Some(WireError::Body(_)));
+    let two = rows(&[plain, EventInput { stream_id: "t", ..plain }]);
+    assert_eq!(rows_of(2, &two), None);
+    assert!([0, 1, 3, BATCHES_MAX as u32 + 1].into_iter().all(|count| is_refused(count, &two)));
+    assert!(is_refused(2, &of(BatchUnit::Append, &[plain, plain]).finish().unwrap()));
+    let mut chunk = of(BatchUnit::Rows, &[plain, plain]);
+    chunk.set_chunk(Chunk { digest: [1; 16], number: 1 });
+    assert!(is_refused(2, &chunk.finish().unwrap()));
+    let of_a = EventInput { tenant_id: Some("a"), ..plain };
+    assert_eq!(rows_of(2, &rows(&[of_a, of_a])), None);
+    let with_id = EventInput { event_id: Some(EventId([7; 16])), ..plain };
+    let with_seq = EventInput { seq: Some(Seq(1)), ..plain };
+    for other in [with_id, with_seq, of_a, EventInput { tenant_id: Some("b"), ..of_a }] {
+        assert!(is_refused(2, &rows(&[plain, other])) && is_refused(2, &rows(&[other, plain])), "{other:?}");
+        assert_eq!(may_be_row(&of(BatchUnit::Append, &[other]).finish().unwrap()), other.tenant_id.is_some());
+    }
+}
+
+/// A builder makes `null` of it: as a row it would be stored, and as an append by itself it is refused.
+#[test]
+fn a_payload_of_no_bytes_is_no_row() {
+    let texts = |all: &[&str]| {
+        let mut texts = Texts::default();
+        all.iter().for_each(|text| texts.push(text));
+        texts
+    };
+    let by_hand = |data: &[&str]| {
+        let batch = EventBatch {
+            unit: BatchUnit::Rows.to_u8(),
+            stream_type: "T".to_owned(),
+            streams: texts(&["s"]),
+            stream_of: vec![0; data.len()],
+            flags: vec![0; data.len()],
+            event_types: texts(&vec!["E"; data.len()]),
+            data: texts(data),
+            ..EventBatch::default()
+        };
+        BatchBytes::archive(&batch).unwrap()
+    };
+    assert_eq!(rows_of(2, &by_hand(&["1", "{"])), None, "what is no JSON is the store's to refuse");
+    assert!(matches!(rows_of(2, &by_hand(&["1", ""])), Some(WireError::Body(_))));
+    assert!(may_be_row(&by_hand(&["1"])) && !may_be_row(&by_hand(&[""])));
 }
 
 /// Every field of every row, twice, in two streams.
