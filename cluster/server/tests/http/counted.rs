@@ -6,7 +6,7 @@ use serde_json::Value;
 const TICK: &str = r#"{"event_type":"Ticked","data":{}}"#;
 
 /// What a series says; `series` without the prefix that all of them have.
-fn told(server: &Running, series: &str) -> f64 {
+pub(crate) fn told(server: &Running, series: &str) -> f64 {
     let text = server.get("/metrics").text();
     let name = format!("strandline_{series} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&name));

@@ -18,6 +18,7 @@ mod limits;
 mod lost_answers;
 mod native;
 mod retention;
+mod rows;
 mod slow;
 mod streams;
 mod subscriptions;
