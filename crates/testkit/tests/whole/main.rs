@@ -31,6 +31,7 @@ mod rivals;
 mod rivals_no_log;
 mod rivals_retention;
 mod settling;
+mod single_rows;
 mod statement_outcome;
 mod store;
 mod subscribe;
