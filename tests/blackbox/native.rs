@@ -1,6 +1,8 @@
 //! The native protocol of the real program, by the Rust client and by bytes that no client sends: equal to HTTP, nothing lost, nothing
 //! that ends the node.
 
+pub(crate) mod rows;
+
 use crate::harness::{Random, Server, Store, seed};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

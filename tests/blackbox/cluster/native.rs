@@ -3,6 +3,7 @@
 use super::nodes::Nodes;
 use super::roles::APART;
 use super::{KEYS, goes_on};
+use crate::native::rows::{mixed, there};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -119,6 +120,22 @@ fn any_node_takes_native_requests_and_answers_as_who_leads() {
         let stay = Stay { led: true, reads: false };
         let follows = Client::connect(Options { stay, ..options(&nodes, other) }).await.unwrap();
         assert_eq!(leader_of(&follows, "Call").await, Some(nodes.natives()[leader - 1].clone()));
+    });
+    nodes.stop_all();
+}
+
+#[test]
+fn hundreds_of_single_appends_at_once_are_answered_by_a_node_that_follows() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    let first = json!({ "events": [{ "event_type": "E", "data": 0 }] });
+    nodes.http(1).post("streams/Mixed/first", &first).expect(201);
+    let asked = nodes.leader(Some("Mixed")) % 3 + 1;
+    let was_there = runtime().block_on(async { mixed(&connect(&nodes, asked).await).await.0 });
+    // and every node shows the same
+    runtime().block_on(async {
+        for node in 1..=3 {
+            assert_eq!(there(&connect(&nodes, node).await).await, was_there);
+        }
     });
     nodes.stop_all();
 }
