@@ -13,7 +13,7 @@
 
 use crate::net::error::ClientError;
 use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, body_bytes_of_one, bytes_in_frame, encode_append};
-use crate::wire::append_rows::{encode_append_rows, may_be_row};
+use crate::wire::append_rows::{encode_append_rows, may_be_beside};
 use crate::wire::fields::Encoded;
 use crate::wire::frames::Frame;
 use crate::wire::header::{Kind, NO_EVENTS_BODY_MAX};
@@ -343,13 +343,14 @@ impl Queue {
                 TakesRows::No => 0,
             };
             let (mut bytes, mut only_rows) = (BYTES_BEFORE, taken.rows_max > 0);
+            let first = self.singles.front().map(|single| &single.batch);
             let fitting = self.singles.iter().take(share).take_while(|single| {
                 bytes += bytes_in_frame(&single.batch);
-                only_rows = only_rows && may_be_row(&single.batch);
+                only_rows = only_rows && first.is_some_and(|first| may_be_beside(first, &single.batch));
                 bytes <= if only_rows { taken.rows_max } else { gathered_max }
             });
             let count = fitting.count().max(1);
-            let are_rows = taken.rows_max > 0;
+            let are_rows = only_rows;
             let singles = self.singles.drain(..count).collect();
             self.gathered_in_flight += 1;
             self.singles_in_flight += count;

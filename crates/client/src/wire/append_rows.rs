@@ -27,6 +27,13 @@ pub fn may_be_row(batch: &BatchBytes) -> bool {
     view.rows() == 1 && view.chunk().is_none() && is_plain(view, 0)
 }
 
+/// Whether an append may be a row beside another one.
+#[must_use]
+pub fn may_be_beside(first: &BatchBytes, batch: &BatchBytes) -> bool {
+    let (first, view) = (first.view(), batch.view());
+    may_be_row(batch) && view.stream_type() == first.stream_type() && view.tenant_id(0) == first.tenant_id(0)
+}
+
 fn is_plain(view: BatchView<'_>, row: usize) -> bool {
     view.given_event_id(row).is_none() && view.given_seq(row).is_none() && !view.data(row).is_empty()
 }
@@ -39,12 +46,9 @@ pub fn encode_append_rows<'a>(
 ) -> Option<Encoded> {
     let count = appends.len();
     let (first, _) = appends.clone().next().filter(|_| (2..=BATCHES_MAX).contains(&count))?;
-    let (stream_type, tenant) = (first.view().stream_type(), first.view().tenant_id(0));
-    let mut rows = BatchBuilder::new(stream_type, BatchUnit::Rows);
+    let mut rows = BatchBuilder::new(first.view().stream_type(), BatchUnit::Rows);
     for (batch, _) in appends.clone() {
-        let view = batch.view();
-        let fits = may_be_row(batch) && view.stream_type() == stream_type && view.tenant_id(0) == tenant;
-        rows.push(&fits.then(|| view.input(0))?).ok()?;
+        rows.push(&may_be_beside(first, batch).then(|| batch.view().input(0))?).ok()?;
     }
     let archive = rows.finish().ok()?;
     let mut out = Writer::with_capacity(Kind::AppendRows, request, ALIGN * (count + 1) + archive.bytes().len());
