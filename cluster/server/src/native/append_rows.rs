@@ -140,3 +140,53 @@ fn merged(stored: Vec<Option<Appended>>, others: AppendOutcomes) -> AppendOutcom
     let mut others = others.into_iter();
     stored.into_iter().map(|one| one.map_or_else(|| others.next().unwrap_or_else(lost), Ok)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_event::{ErrorKind, EventId, EventInput, Micros, Seq};
+
+    #[test]
+    fn what_became_of_the_others_stands_in_their_places() {
+        let one =
+            |seq| Appended::One(StoredEvent { event_id: EventId::default(), seq: Seq(seq), ingested_at: Micros(1) });
+        let stored = vec![None, Some(one(1)), None, Some(one(2)), None];
+        let others = vec![Ok(one(9)), Err(Refused::new(ErrorKind::CommandConflict, "no"))];
+        let told = merged(stored, others).into_iter();
+        let told: Vec<_> = told.map(|one| one.map(|one| one.first_seq().0).map_err(|no| no.kind())).collect();
+        let (conflict, lost) = (Err(Some(ErrorKind::CommandConflict)), Err(Some(ErrorKind::Io)));
+        assert_eq!(told, [Ok(9), Ok(1), conflict, Ok(2), lost]);
+    }
+
+    #[test]
+    fn a_row_says_by_itself_what_it_said_among_others() {
+        let full = EventInput {
+            stream_id: "s",
+            event_type: "E",
+            event_version: Some(3),
+            occurred_at: Some(Micros(1)),
+            data: "{}",
+            metadata: Some("[]"),
+            command_id: Some("c"),
+            correlation_id: Some(""),
+            causation_id: Some("a"),
+            tenant_id: Some("t"),
+            ..EventInput::default()
+        };
+        let plain =
+            EventInput { stream_id: "r", event_type: "F", data: "1", tenant_id: Some("t"), ..EventInput::default() };
+        let mut batch = BatchBuilder::new("T", BatchUnit::Rows);
+        [plain, full, full].iter().for_each(|row| batch.push(row).unwrap());
+        let expected = vec![WireExpected::Any, WireExpected::Empty, WireExpected::At(Seq(7))];
+        let rows = AppendRows { batch: batch.finish().unwrap(), expected };
+        let appends = by_themselves(&rows, &[0, 2]).unwrap().appends;
+        for (append, (row, expected)) in
+            appends.iter().zip([(plain, WireExpected::Any), (full, WireExpected::At(Seq(7)))])
+        {
+            let view = append.batch.view();
+            assert_eq!((view.unit(), view.rows(), append.expected), (BatchUnit::Append, 1, expected));
+            assert_eq!((view.stream_type(), format!("{:?}", view.input(0))), ("T", format!("{row:?}")));
+        }
+        assert_eq!(appends.len(), 2);
+    }
+}

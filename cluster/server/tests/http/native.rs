@@ -100,7 +100,8 @@ fn a_frame_has_so_many_bytes_and_so_many_appends() {
     let server = start(folder.path(), "");
     let told = |frame: &[u8]| String::from_utf8_lossy(&raw(&server, frame)).into_owned();
     let largest = (64 << 20) + (64 << 10);
-    for (kind, body_bytes) in [(Kind::Append, largest), (Kind::AppendBulk, largest), (Kind::Head, 64 << 10)] {
+    let of_events = [Kind::Append, Kind::AppendRows, Kind::AppendBulk].map(|kind| (kind, largest));
+    for (kind, body_bytes) in of_events.into_iter().chain([(Kind::Head, 64 << 10)]) {
         for (body_bytes, refused) in [(body_bytes, false), (body_bytes + 1, true)] {
             // no more of it comes: it is the header that decides
             let header = Header { kind: kind.to_u8(), request: 2, body_bytes, body_crc: 0 };
