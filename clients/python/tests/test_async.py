@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Node
-from losing import Losing, lose, say, served
+from losing import Losing, lose, say, served, unplugged
 
 from strandline import (
     AsyncClient,
@@ -19,6 +19,7 @@ from strandline import (
     OutcomeUnknown,
     Store,
     StrandlineWarning,
+    Unreachable,
     aio,
     client,
 )
@@ -105,6 +106,21 @@ async def broken(url: str) -> None:
             [event async for event in AsyncClient(url, http=http).store("plain").scan()]
 
 
+async def cut(url: str) -> None:
+    # the statement, a page and one that does not come; the two others; the same in global order
+    inner = Losing("GET", served, served, unplugged, served, served, served, unplugged)
+    async with httpx.AsyncClient(transport=AsyncLosing(inner)) as http:
+        store = AsyncClient(url, patience=0, http=http).store("plain")
+        await store.append("AsyncCut", "c", [NewEvent("E")] * 25)
+        read, whole = store.read("AsyncCut", "c", page_size=10), store.read_all(stream_type="AsyncCut", page_size=10)
+        with pytest.raises(Unreachable):
+            await read.to_arrow()
+        assert (await read.to_arrow()).column("seq").to_pylist() == list(range(1, 26))
+        with pytest.raises(Unreachable):
+            await whole.to_arrow()
+        assert (await whole.to_arrow()).column("seq").to_pylist() == list(range(1, 26))
+
+
 async def warned(url: str) -> None:
     store = {"name": "plain", "config": {}, "set": [], "not_active_yet": [], "warnings": []}
     verdict = {"from_seq": 0, "to_seq": 0, "contiguous": True, "missing": [], "retired": []}
@@ -117,7 +133,7 @@ async def warned(url: str) -> None:
         assert read.warnings == ("said by the test",) and told[0].filename == __file__
 
 
-@pytest.mark.parametrize("what", [everything, operators, in_doubt, broken, warned])
+@pytest.mark.parametrize("what", [everything, operators, in_doubt, broken, cut, warned])
 def test_the_asynchronous_client(node: Node, what: Callable[[str], Any]) -> None:
     asyncio.run(what(node.url))
 

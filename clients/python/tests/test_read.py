@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.ipc
 import pytest
 from conftest import Node, Through
-from losing import say, served
+from losing import Losing, say, served, unplugged
 
 from strandline import (
     Client,
@@ -26,6 +26,7 @@ from strandline import (
     SeqRange,
     Store,
     StrandlineWarning,
+    Unreachable,
 )
 from strandline.operators import Job, Plan
 
@@ -192,6 +193,48 @@ def test_the_global_order_goes_on_at_a_position(store: Store) -> None:
     assert list(store.read_all(stream_type="Ordered", occurred_to=datetime(2001, 1, 1, tzinfo=UTC))) == []
     assert store.read_all(stream_type="Ordered", page_size=5).to_arrow().num_rows == 12
     assert store.read_all(stream_type="Ordered", limit=7).to_polars().height == 7
+
+
+def test_a_table_that_breaks_off_is_asked_for_again_and_lacks_nothing(through: Through, store: Store) -> None:
+    fill(store, "cut", 25)
+    opened = list[Losing]()
+
+    def reading() -> Store:
+        client, transport = through("GET", served, served, served, unplugged, patience=0)
+        opened.append(transport)
+        return client.store("plain")
+
+    read = reading().read("Read", "cut", page_size=10)
+    with pytest.raises(Unreachable):
+        read.to_arrow()
+    assert read.verdict is not None and (read.verdict.from_seq, read.verdict.to_seq) == (1, 20)
+    assert read.to_arrow().column("seq").to_pylist() == list(range(1, 26))
+    assert read.verdict.to_seq == 25
+    # the pages that had come were not asked for again: the statement, three pages, and the one that did not come
+    assert len(opened[0].requests) == 5
+    with pytest.raises(ValueError, match="at its end"):
+        read.to_arrow()
+
+    # in global order as well, which stays where it was until the table is given
+    whole = reading().read_all(stream_type="Read", page_size=10)
+    with pytest.raises(Unreachable):
+        whole.to_arrow()
+    position = whole.position
+    expected = [(event.stream_id, event.seq) for event in store.read_all(stream_type="Read")]
+    table = whole.to_arrow()
+    assert list(zip(*(table.column(one).to_pylist() for one in ("stream_id", "seq")), strict=True)) == expected
+    assert position is None and whole.position is not None
+
+    # who reads pages instead begins where the table had begun
+    down = reading().read("Read", "cut", order="desc", page_size=10, limit=24)
+    with pytest.raises(Unreachable):
+        down.to_arrow()
+    assert [event.seq for event in down] == list(range(25, 1, -1))
+    assert down.verdict is not None and (down.verdict.from_seq, down.verdict.to_seq) == (2, 25)
+    events = reading().read_all(stream_type="Read", page_size=10)
+    with pytest.raises(Unreachable):
+        events.to_arrow()
+    assert [(event.stream_id, event.seq) for event in events] == expected
 
 
 def test_who_follows_misses_nothing(store: Store) -> None:

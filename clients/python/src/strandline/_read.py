@@ -10,7 +10,7 @@ from uuid import UUID
 
 from . import _given
 from . import _json as j
-from ._frames import table_of
+from ._frames import concat, table_of
 from ._steps import ARROW, JSON, Answer, Operation, Repeat, Request, ask, get, path, query
 from ._store import StoreState
 from ._verdict import Check
@@ -85,6 +85,8 @@ class StreamPlan:
         self._done = False
         self._check = Check(f"{wish.place[0]}/{wish.place[1]}", wish.order, wish.allow_holes)
         self._is_quiet, self._warnings = is_quiet, list[str]()
+        self._came: list[pa.Table] = []
+        self._begun = self._place()
 
     @property
     def verdict(self) -> Verdict | None:
@@ -98,6 +100,7 @@ class StreamPlan:
 
     def page(self) -> Operation[Page | None]:
         """The next page; None: there is none."""
+        self._go_back()
         if self._done:
             return None
         facts = yield from self._state.facts()
@@ -119,6 +122,26 @@ class StreamPlan:
         said = answer.headers.get("x-strandline-warning")
         self._take(seqs, verdict, next_seq, [] if said is None else [said])
         return table
+
+    def whole(self) -> Operation[pa.Table]:
+        """What is left as one table. Where it breaks off, what came is kept; asked again, it goes on behind that."""
+        if not self._came:
+            self._begun = self._place()
+        while (table := (yield from self.table())) is not None:
+            self._came.append(table)
+        whole = concat(self._came)
+        self._came.clear()
+        return whole
+
+    def _place(self) -> tuple[int | None, int | None, int | None, Verdict | None]:
+        return self._from, self._to, self._left, self._check.verdict
+
+    def _go_back(self) -> None:
+        """Pages go on where a table began that broke off: nobody was given what came of it."""
+        if self._came:
+            self._came.clear()
+            self._from, self._to, self._left, self._check.verdict = self._begun
+            self._done = False
 
     def _take(self, seqs: Sequence[int], verdict: Verdict, next_seq: int | None, said: Iterable[str]) -> None:
         """A page is read once it is whole and heard of: where a warning is raised, who goes on gets this page."""
@@ -191,9 +214,15 @@ class GlobalPlan:
         self.position = after
         self._state, self._page_size, self._filters = state, page_size, filter_query(filters)
         self._left, self._done = _some(limit), False
+        self._came: list[pa.Table] = []
+        self._begun = (self.position, self._left)
 
     def page(self) -> Operation[list[Event] | None]:
         """The next events, which may be none while there are more; None: that is all there is now."""
+        if self._came:
+            # as in a stream: where a table began that broke off
+            self._came.clear()
+            (self.position, self._left), self._done = self._begun, False
         if self._done:
             return None
         facts = yield from self._state.facts()
@@ -214,6 +243,16 @@ class GlobalPlan:
             raise UnexpectedAnswer("a page of events comes without the header x-strandline-next")
         self._go_on(table.num_rows, position)
         return table
+
+    def whole(self) -> Operation[pa.Table]:
+        """What is left as one table; as of a stream."""
+        if not self._came:
+            self._begun = (self.position, self._left)
+        while (table := (yield from self.table())) is not None:
+            self._came.append(table)
+        whole = concat(self._came)
+        self._came.clear()
+        return whole
 
     def ask_again(self) -> None:
         """What was all is no longer: time has passed."""

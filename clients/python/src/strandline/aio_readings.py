@@ -55,8 +55,6 @@ class AsyncStreamRead(_Tables):
     def __init__(self, client: AsyncClient, plan: _read.StreamPlan) -> None:
         """By `AsyncStore.read`."""
         self._client, self._plan = client, plan
-        # read before something was raised: of the next table
-        self._tables: list[pa.Table] = []
 
     @property
     def verdict(self) -> Verdict | None:
@@ -78,11 +76,8 @@ class AsyncStreamRead(_Tables):
         return _each(self._client, self._plan.page)
 
     async def to_arrow(self) -> pa.Table:
-        """A table of the rest. Needs the extra `arrow`."""
-        async for table in _each(self._client, self._plan.table):
-            self._tables.append(table)
-        tables, self._tables = self._tables, []
-        return _frames.concat(tables)
+        """A table of the rest; where it breaks off, who asks again gets all of it. Needs the extra `arrow`."""
+        return await self._client.run(self._plan.whole())
 
 
 class AsyncGlobalRead(_Tables):
@@ -105,8 +100,8 @@ class AsyncGlobalRead(_Tables):
             self._position = self._plan.position
 
     async def to_arrow(self) -> pa.Table:
-        """A table of the rest. Needs the extra `arrow`."""
-        table = _frames.concat([table async for table in _each(self._client, self._plan.table)])
+        """A table of the rest; where it breaks off, who asks again gets all of it. Needs the extra `arrow`."""
+        table = await self._client.run(self._plan.whole())
         self._position = self._plan.position
         return table
 

@@ -55,8 +55,6 @@ class StreamRead(_Tables):
     def __init__(self, client: Client, plan: _read.StreamPlan) -> None:
         """By `Store.read`."""
         self._client, self._plan = client, plan
-        # read before something was raised: of the next table
-        self._tables: list[pa.Table] = []
 
     @property
     def verdict(self) -> Verdict | None:
@@ -77,11 +75,8 @@ class StreamRead(_Tables):
         return _each(self._client, self._plan.page)
 
     def to_arrow(self) -> pa.Table:
-        """A table of the rest. Needs the extra `arrow`."""
-        for table in _each(self._client, self._plan.table):
-            self._tables.append(table)
-        tables, self._tables = self._tables, []
-        return _frames.concat(tables)
+        """A table of the rest; where it breaks off, who asks again gets all of it. Needs the extra `arrow`."""
+        return self._client.run(self._plan.whole())
 
 
 class GlobalRead(_Tables):
@@ -104,8 +99,8 @@ class GlobalRead(_Tables):
             self._position = self._plan.position
 
     def to_arrow(self) -> pa.Table:
-        """A table of the rest. Needs the extra `arrow`."""
-        table = _frames.concat(list(_each(self._client, self._plan.table)))
+        """A table of the rest; where it breaks off, who asks again gets all of it. Needs the extra `arrow`."""
+        table = self._client.run(self._plan.whole())
         self._position = self._plan.position
         return table
 
