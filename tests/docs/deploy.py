@@ -198,6 +198,20 @@ def helm(world: World, commands: Commands) -> Iterator[str]:
     yield from asked("helm", "template", "events", CHART, *(word for key, value in CLUSTER["cluster"].items() for word in ("--set", f"cluster.{key}={value}")))
     yield from gateway(world, objects)
     yield from sets(Chart(CHART, VALUES | CLUSTER).objects(), commands)
+    yield from listens()
+
+
+def listens() -> Iterator[str]:
+    """What others reach is listened for at the address of the values, and at no other: pods may have addresses of IPv6 alone."""
+    for address in ("0.0.0.0", "[::]"):
+        alone, cluster = (Chart(CHART, VALUES | more | {"listen": address}).objects() for more in ({}, CLUSTER))
+        told = re.findall(r"^ *listen (\S+?)[; ]", next(o["data"]["nginx.conf"] for o in alone if "nginx.conf" in o.get("data", {})), re.MULTILINE)
+        if told != [f"{address}:8080", f"{address}:8443"]:
+            yield f"listen {address}: the gateway listens on {told}"
+        for pods in (o for o in cluster if o["kind"] == "StatefulSet"):
+            words = next(c for c in pods["spec"]["template"]["spec"]["containers"] if c["name"] == "node")["args"]
+            if not {f"--http={address}:7070", f"--native={address}:7071"} <= set(words):
+                yield f"listen {address}: {pods['metadata']['name']} is told {words}"
 
 
 def sets(objects: list[dict[str, Any]], commands: Commands) -> Iterator[str]:
@@ -222,6 +236,8 @@ def sets(objects: list[dict[str, Any]], commands: Commands) -> Iterator[str]:
             yield f"{name}: {node['args']}"
         if ("--join" in arguments) == (name == "events-first") or ("--config" in arguments) != (name == "events-first"):
             yield f"{name}: one pod makes the cluster, the others join it"
+        if arguments["--cluster"] != "[$(POD_IP)]:7073":
+            yield f"{name}: a pod's own address may be one of IPv6, and stands in brackets: {arguments['--cluster']}"
         joins = arguments.get("--join", "events-first-0.events-nodes:7073")
         if joins != "events-first-0.events-nodes:7073" or pods["spec"]["serviceName"] != "events-nodes":
             yield f"{name}: joins {joins}"

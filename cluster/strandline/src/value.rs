@@ -1,6 +1,6 @@
 //! Numbers and addresses as options take them; what is wrong is answered with what to give instead.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
 /// A whole number, from 0 on.
@@ -40,9 +40,13 @@ pub(crate) fn as_of(text: &str) -> Result<String, String> {
         .map_err(|_| "give a version of the manifest, or a moment (RFC 3339) such as 2026-11-23T10:00:00Z".to_owned())
 }
 
-/// Where to listen.
+/// Where to listen. An address of IPv4 may stand in brackets too: who fills in one of either kind, as a pod's, writes them around both.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
+    let in_brackets = || {
+        let (ip, port) = text.strip_prefix('[')?.split_once("]:")?;
+        format!("{ip}:{port}").parse::<SocketAddrV4>().ok().map(SocketAddr::V4)
+    };
+    text.parse::<SocketAddr>().ok().or_else(in_brackets).ok_or_else(|| {
         "give an IP address and a port, such as 127.0.0.1:7070 or [::1]:7070 (a name such as localhost is none)"
             .to_owned()
     })
@@ -177,6 +181,29 @@ mod tests {
         assert!(address("127.0.0.1:0").is_ok() && address("[::1]:7070").is_ok());
         for wrong in ["7070", "localhost:7070", ":7070", "127.0.0.1", "127.0.0.1:70000", "http://127.0.0.1:7070"] {
             assert!(address(wrong).is_err_and(|text| text.contains("127.0.0.1:7070")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_either_kind_may_stand_in_brackets() {
+        for (given, meant) in [
+            ("[10.0.0.7]:7073", "10.0.0.7:7073"),
+            ("[fd00::7]:7073", "[fd00::7]:7073"),
+            ("10.0.0.7:7073", "10.0.0.7:7073"),
+        ] {
+            assert_eq!(address(given).map(|address| address.to_string()).as_deref(), Ok(meant));
+        }
+        // without brackets nobody can say where the address of IPv6 ends
+        for wrong in [
+            "fd00::7:7073",
+            "[10.0.0.7]",
+            "[10.0.0.7:7073]",
+            "[]:7073",
+            "[10.0.0.7]7073",
+            "[localhost]:7073",
+            "[10.0.0.7]:+1",
+        ] {
+            assert!(address(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -76,9 +76,10 @@ spec:
             - --data-dir=/var/lib/strandline/node
             - --node-id=$(NODE_ID)
             - --roles={{ .roles }}
-            - --cluster=$(POD_IP):7073
-            - --http=0.0.0.0:7070
-            - --native=0.0.0.0:7071
+            # in brackets, whichever kind of address it is: one of IPv6 needs them, and the node takes both so
+            - --cluster=[$(POD_IP)]:7073
+            - --http={{ .root.Values.listen }}:7070
+            - --native={{ .root.Values.listen }}:7071
             - --admin=127.0.0.1:7072
             - --token-file=/etc/strandline-tokens/tokens
             - --tls-cert=/etc/strandline-tls/node-$(NODE_ID).pem
