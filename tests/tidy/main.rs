@@ -139,9 +139,10 @@ fn the_comparison_is_a_workspace_of_its_own() {
     fail(&findings);
 }
 
-/// What is known against the crates below us, and bytes that a fuzzer makes up for each of its targets, are part of what a change must pass.
+/// What is known against the crates below us, bytes that a fuzzer makes up for each of its targets, and a browser for the console are part of what a
+/// change must pass.
 #[test]
-fn the_check_asks_for_advisories_and_feeds_every_fuzz_target() {
+fn the_check_asks_for_advisories_and_a_browser_and_feeds_every_fuzz_target() {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap_or_default();
     let runs = |script: &str, command: &str| {
         read(script).lines().any(|line| line.contains(command) && !line.trim_start().starts_with('#'))
@@ -150,6 +151,9 @@ fn the_check_asks_for_advisories_and_feeds_every_fuzz_target() {
     for (script, command) in [
         ("scripts/check", "scripts/supply"),
         ("scripts/check", "scripts/fuzz"),
+        ("scripts/check", "STRANDLINE_TEST_CONSOLE=${STRANDLINE_TEST_CONSOLE-1} scripts/test"),
+        ("scripts/test", "tests/console/run"),
+        ("tests/console/run", "[ -z \"${STRANDLINE_TEST_CONSOLE:-}\" ]"),
         ("scripts/supply", "cargo audit --deny warnings --file"),
         ("scripts/supply", "for lock in Cargo.lock tests/fuzz/Cargo.lock"),
         ("scripts/supply", "cargo audit --file benches/compare/Cargo.lock"),
