@@ -92,6 +92,14 @@ pub trait LogIo: Send + Sync {
 struct Submission {
     group: Group,
     done: OnCommit,
+    /// That it waits is said.
+    waits: bool,
+}
+
+impl Submission {
+    const fn new(group: Group, done: OnCommit) -> Self {
+        Self { group, done, waits: false }
+    }
 }
 
 /// Whether the log of a group has one among these.
@@ -146,7 +154,7 @@ impl Executor {
                 }
                 match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.write(&submission.group) } {
                     Ok(()) => written.push(submission),
-                    Err(e) if is_scarce(&e) => self.stalled.push(submission),
+                    Err(e) if is_scarce(&e) => self.stall(submission, &e),
                     Err(e) => self.fail(submission, "write", e),
                 }
             }
@@ -173,6 +181,9 @@ impl Executor {
         match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.sync() } {
             Ok(()) if !submission.group.part_done() => return Some(submission),
             Ok(()) => {
+                if submission.waits {
+                    tracing::warn!(log = %files.dir.display(), "the log goes on");
+                }
                 files.committed(&mut submission.group);
                 (submission.done)(Ok(submission.group));
                 if !self.background.iter().any(|known| Arc::ptr_eq(known, &files)) {
@@ -180,10 +191,20 @@ impl Executor {
                 }
             }
             // the folder could not even be opened for its sync
-            Err(e) if lacks_descriptor(&e) => self.stalled.push(submission),
+            Err(e) if lacks_descriptor(&e) => self.stall(submission, &e),
             Err(e) => self.fail(submission, "sync", e),
         }
         None
+    }
+
+    /// A group waits. It is said, once: whoever gets its entries from a leader refuses no client anything, and would wait in silence.
+    fn stall(&mut self, mut submission: Submission, error: &io::Error) {
+        if !std::mem::replace(&mut submission.waits, true) {
+            let log = submission.group.files.dir.display();
+            let next = if lacks_descriptor(error) { "let it open more files" } else { "make room on that disk" };
+            tracing::warn!(%log, "the log takes nothing more until this passes: {error}; {next}, and it goes on by itself");
+        }
+        self.stalled.push(submission);
     }
 
     fn fail(&mut self, submission: Submission, action: &'static str, error: io::Error) {
@@ -258,7 +279,7 @@ impl InlineIo {
 
 impl LogIo for InlineIo {
     fn submit(&self, group: Group, done: OnCommit) {
-        self.0.lock().run(&mut vec![Submission { group, done }]);
+        self.0.lock().run(&mut vec![Submission::new(group, done)]);
     }
 }
 
@@ -373,7 +394,7 @@ impl IoThread {
 
 impl LogIo for IoThread {
     fn submit(&self, group: Group, done: OnCommit) {
-        self.inbox.waiting.lock().groups.push(Submission { group, done });
+        self.inbox.waiting.lock().groups.push(Submission::new(group, done));
         self.inbox.wake.notify_one();
     }
 

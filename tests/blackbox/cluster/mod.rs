@@ -10,6 +10,7 @@ mod commands;
 mod damaged;
 mod erasure;
 mod followers;
+mod full;
 mod links;
 mod moves;
 mod named;

@@ -18,7 +18,7 @@ pub(super) fn bucket(nodes: &Nodes, node: usize, of: u64) -> Value {
 }
 
 /// Every node follows the one that shall lead a bucket, and nothing is under way.
-fn is_led_by(nodes: &Nodes, of: u64, leader: usize) -> bool {
+pub(super) fn is_led_by(nodes: &Nodes, of: u64, leader: usize) -> bool {
     nodes.running().into_iter().all(|node| {
         let shard = bucket(nodes, node, of);
         shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader

@@ -1,7 +1,7 @@
 //! Three nodes of one cluster as processes on loopback, each with its own folder, files shared.
 
 use super::links::Links;
-use crate::harness::{Finished, Http, Ports, Server, program, run_command};
+use crate::harness::{Finished, Http, Ports, Server, program, run_command, shim};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -86,6 +86,19 @@ impl Nodes {
         (1..=count).for_each(|node| nodes.start(node));
         nodes.until("every node votes", |nodes| nodes.all_vote(None));
         nodes
+    }
+
+    /// A cluster in which the disk of one node is full as long as a file is there, which this gives. Its disk is its own folder: all nodes are told
+    /// of that one, and the others write nothing there.
+    pub(super) fn with_small_disk(count: usize, keys: &str, node: usize) -> (Self, PathBuf) {
+        let mut nodes = Self::of(count, keys, &[]);
+        let (library, folder) = (shim(nodes.path(), "disk_full/shim.c"), nodes.folder(node));
+        let flag = nodes.path().join("is-full");
+        let told = [("LD_PRELOAD", &library), ("FULL_FOLDER", &folder), ("FULL_FLAG", &flag)];
+        nodes.env = told.map(|(name, path)| (name, path.display().to_string())).to_vec();
+        (1..=count).for_each(|node| nodes.start(node));
+        nodes.until("every node votes", |nodes| nodes.all_vote(None));
+        (nodes, flag)
     }
 
     /// The program as everything of this cluster runs it.

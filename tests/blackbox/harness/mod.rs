@@ -10,7 +10,7 @@ pub(crate) use http::{Answer, Http};
 pub(crate) use ports::Ports;
 pub(crate) use server::{Finished, Server, program, run, run_command, run_with_input};
 pub(crate) use sse::{Message, Sse};
-pub(crate) use store::Store;
+pub(crate) use store::{Store, shim};
 
 use std::path::{Path, PathBuf};
 

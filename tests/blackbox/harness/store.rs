@@ -89,14 +89,9 @@ impl Store {
         ["serve", "--config", &config, "--data-dir", &data, "--http", "127.0.0.1:0"].map(str::to_owned).to_vec()
     }
 
-    /// A library of C to preload into a node. Linking this test took a C compiler, so there is one to make it with.
+    /// A [`shim`] in the store's folder.
     pub(crate) fn shim(&self, source: &str) -> PathBuf {
-        let (library, source) = (self.path().join("shim.so"), root().join("tests/blackbox").join(source));
-        let mut compile = Command::new("cc");
-        compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
-        let compiled = compile.output().expect("a C compiler called `cc`");
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        library
+        shim(self.path(), source)
     }
 
     /// Starts a node; it serves when this returns.
@@ -117,4 +112,14 @@ impl Store {
         let finished = self.verify();
         assert_eq!(finished.code, 0, "verify found:\n{}{}", finished.stdout, finished.stderr);
     }
+}
+
+/// A library of C to preload into a node, made in this folder. Linking this test took a C compiler, so there is one to make it with.
+pub(crate) fn shim(folder: &Path, source: &str) -> PathBuf {
+    let (library, source) = (folder.join("shim.so"), root().join("tests/blackbox").join(source));
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
+    let compiled = compile.output().expect("a C compiler called `cc`");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    library
 }
