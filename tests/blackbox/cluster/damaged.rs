@@ -1,31 +1,40 @@
-//! The log of a member is damaged while its node is stopped: that replica takes no part any more, and a new member takes its place. What needs all logs
-//! says so there.
+//! The log of a member is damaged while its node is stopped, or under it: that replica takes no part any more, and a new member takes its place. What
+//! needs all logs says so there.
 
+use super::moves::{done, is_led_by};
 use super::named::{consumer, say, status};
 use super::nodes::Nodes;
 use super::{KEYS, everything_is_there, goes_on, under_load};
 use crate::harness::{Sse, seed};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// Nothing moves to files by itself: what is in files is not looked at in a log.
 const NOT_MOVED: &str = ", compaction.trigger = 'size_mb'";
 
-/// The first file of a member's log ends in the middle of an event that was acknowledged, or a bit of one is another: much comes behind it, so it
-/// is no end that a crash may leave.
-fn damage(nodes: &Nodes, node: usize, is_cut: bool) {
+/// Where a member's log has this first: the file, its bytes, and the place in it.
+fn place_of(nodes: &Nodes, node: usize, what: &[u8]) -> (PathBuf, Vec<u8>, usize) {
     // the first node follows the statement, whose folder the others cannot share
     let log = nodes.folder(node).join(if node == 1 { "log/Call" } else { "stores/test/log/Call" });
-    let place = |bytes: &[u8]| bytes.windows(8).position(|bytes| bytes == b"\"writer\"");
     let paths = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path());
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wal");
     // their names rise
     let segments: BTreeSet<PathBuf> = paths.filter(is_segment).collect();
-    let mut read = segments.into_iter().map(|path| (std::fs::read(&path).unwrap(), path));
-    let found = read.find(|(bytes, _)| place(bytes).is_some());
-    let (mut bytes, path) = found.unwrap();
-    let at = place(&bytes).unwrap();
+    let mut found = segments.into_iter().filter_map(|path| {
+        let bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(what.len()).position(|bytes| bytes == what)?;
+        Some((path, bytes, at))
+    });
+    found.next().unwrap()
+}
+
+/// The first file of a member's log ends in the middle of an event that was acknowledged, or a bit of one is another: much comes behind it, so it
+/// is no end that a crash may leave.
+fn damage(nodes: &Nodes, node: usize, is_cut: bool) {
+    let (path, mut bytes, at) = place_of(nodes, node, b"\"writer\"");
     if is_cut {
         bytes.truncate(at);
     } else {
@@ -97,4 +106,36 @@ fn a_named_subscription_does_not_pass_over_a_log_that_does_not_open() {
         "{after}"
     );
     nodes.kill(1);
+}
+
+#[test]
+fn a_leader_whose_log_rots_under_it_takes_no_part_any_more_and_is_counted() {
+    let mut nodes = Nodes::new(3, &format!("{KEYS}{NOT_MOVED}"), &[]);
+    let event = |n: u64| {
+        let data = json!({ "name": format!("event-{n}"), "filler": "x".repeat(50_000) });
+        json!({ "events": [{ "event_type": "E", "data": data }], "command_id": format!("c{n}") })
+    };
+    let append = |nodes: &Nodes, n: u64| {
+        nodes.until("it is stored", |nodes| nodes.http(2).post("streams/Call/a", &event(n)).status < 300);
+    };
+    append(&nodes, 0);
+    done(&nodes, 2, "cluster lead --stream-type Call --bucket 0 --node 1");
+    nodes.until("it leads", |nodes| is_led_by(nodes, 0, 1));
+    nodes.stop(3);
+    // more than a leader has of its log in memory: what the third node lacks is read from the disk
+    (1..240).for_each(|n| append(&nodes, n));
+    assert_eq!(nodes.shard(2, Some("Call"))["leader"], 1, "it leads");
+    let ended = "cluster_logs_ended{store=\"test\"}";
+    assert_eq!(nodes.metric(1, ended), 0);
+    let (path, bytes, at) = place_of(&nodes, 1, b"\"event-5\"");
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[bytes[at + 1] ^ 1], at as u64 + 1).unwrap();
+    nodes.start(3);
+    nodes.until("its part has ended", |nodes| nodes.metric(1, ended) == 1);
+    append(&nodes, 240);
+    for node in [2, 3] {
+        assert_eq!((nodes.http(node).stream("Call", "a").len(), nodes.metric(node, ended)), (241, 0), "node {node}");
+    }
+    nodes.kill(1);
+    nodes.stop_all();
 }

@@ -84,6 +84,37 @@ fn jobs_and_runs_of_retention_that_fail_count_as_failed() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "of a test's folder, which no power loss threatens")]
+fn a_delta_log_that_cannot_be_written_is_behind_until_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *'");
+    let numbers = ["delta_behind", "delta_failures_total", "delta_versions_total"];
+    let delta = || numbers.map(|name| told(&server, &format!("{name}{{store=\"s\"}}")));
+    let compacted = || {
+        server.append("a", TICK).ok(201);
+        let run = server.post("admin:compaction/run?wait=true", "").ok(200);
+        assert!(run["ended"].as_array().unwrap().iter().all(|job| job["error"].is_null()), "{run}");
+        server.get("admin:manifest").ok(200)["version"].as_f64().unwrap()
+    };
+    let shown = compacted();
+    let [behind, failures, versions] = delta();
+    assert!((behind, failures) == (0.0, 0.0) && versions > 0.0, "{behind} behind, {failures} failed of {versions}");
+    // a file stands in the place of its folder
+    let (log, aside) = (folder.path().join("durable/_delta_log"), folder.path().join("aside"));
+    std::fs::rename(&log, &aside).unwrap();
+    std::fs::write(&log, "").unwrap();
+    let now = compacted();
+    let [behind, failures, same] = delta();
+    assert_eq!((behind, same), (now - shown, versions), "its commits are all that it does not show");
+    assert!(behind > 0.0 && failures > 0.0, "{behind} behind, {failures} failed");
+    std::fs::remove_file(&log).unwrap();
+    std::fs::rename(&aside, &log).unwrap();
+    compacted();
+    let [behind, _, more] = delta();
+    assert!(behind == 0.0 && more > versions, "{behind} behind, {more} written");
+}
+
+#[test]
 fn tiers_count_as_their_route_says_and_pages_for_the_tiers_that_gave_rows() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *', read.tiers = ('wal', 'durable')");

@@ -34,6 +34,7 @@ fn old_events_go_and_come_back() {
     server.post("admin:compaction/run?wait=true", "").ok(200);
     let status = server.get("admin:retention").ok(200);
     assert_eq!((status["candidates"].as_array().unwrap().len(), &status["tombstones"]), (2, &json!([])), "{status}");
+    let bytes: u64 = status["candidates"].as_array().unwrap().iter().map(|file| file["bytes"].as_u64().unwrap()).sum();
     let went = server.post("admin:retention/run", "").ok(200);
     assert_eq!((&went["files"], &went["events"], &went["error"]), (&json!(2), &json!(2), &Value::Null), "{went}");
     let page = server.get("streams/Call/a").ok(200);
@@ -66,7 +67,9 @@ fn old_events_go_and_come_back() {
     let status = server.get("admin:retention").ok(200);
     assert_eq!((&status["tombstones"], status["runs"].as_array().unwrap().len()), (&json!([]), 4), "{status}");
     let metrics = server.get("/metrics").text();
+    assert!(bytes > 0 && went["bytes"] == bytes, "{went}");
     for line in [
+        &*format!("strandline_retention_bytes_total {bytes}"),
         "strandline_retention_runs_total 4",
         "strandline_retention_runs_failed_total 0",
         "strandline_retention_files_total 2",

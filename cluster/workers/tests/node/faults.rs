@@ -67,6 +67,34 @@ fn a_drain_does_not_wait_for_ever_for_a_full_disk() {
 }
 
 #[test]
+fn reads_that_wait_for_the_disk_are_counted_until_they_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let disk = FaultyDisk::new();
+        let node = Node::start(declarations(dir, ", read.tiers = ('wal', 'durable')"), on(&disk, dir)).await.unwrap();
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 3).await.unwrap();
+        disk.set(DiskFault::ReadsWait);
+        let read = || {
+            let store = store.clone();
+            tokio::spawn(async move { count(&store, "c").await })
+        };
+        let reading = [read(), read()];
+        control::until("both wait", || node.reads_in_flight().0 == 2).await;
+        assert!(reading.iter().all(|reading| !reading.is_finished()));
+        disk.set(DiskFault::Well);
+        for reading in reading {
+            assert_eq!(reading.await.unwrap(), 3);
+        }
+        control::until("nobody waits", || node.reads_in_flight().0 == 0).await;
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "nothing of it is to be durable")]
 fn what_a_subscription_could_not_keep_is_answered_with_yes_only_when_it_is_kept() {
     let folder = tempfile::tempdir().unwrap();
