@@ -18,6 +18,7 @@ mod native;
 pub(crate) mod nodes;
 mod objects;
 mod offline;
+mod older;
 mod operator;
 mod partition;
 mod projections;

@@ -7,8 +7,10 @@
 //!  claim ... give_up                 while this node is the one that compacts
 //! ```
 //!
-//! It refuses to judge logs against manifests: what a replica lacks its group gives it. A replica whose log is gone is refused where the
+//! It refuses to judge the ends of logs against manifests: what a replica lacks its group gives it. A replica whose log is gone is refused where the
 //! node says that there was one, and nothing in its folder says that it had not begun: it must not vote with less than it had acknowledged.
+//! Nor does one open whose log begins behind what the manifest holds: nothing goes from a log before a manifest has it that all nodes share, so the
+//! files are an older copy, and heads made of them would give positions out a second time.
 
 use super::gone;
 use super::judge::{check_declaration, places, sealed};
@@ -80,7 +82,7 @@ impl Store {
     /// Opens this node's log of a group. Blocks.
     ///
     /// # Errors
-    /// `LogExists`; `ReplicaGone`; what opening its folder says.
+    /// `LogExists`; `ReplicaGone`; `ManifestBehind`; what opening its folder says.
     pub fn open_replica(&self, key: &LogKey, options: ReplicaOptions) -> Result<OpenReplica, OpenError> {
         let ReplicaOptions { founds, existed, now } = options;
         let _one_at_a_time = self.creating.lock();
@@ -118,6 +120,12 @@ impl Store {
             now,
         })
         .map_err(|error| OpenError::Wal { log: key.clone(), error: Box::new(error) })?;
+        // of one that is damaged that is said first
+        let is_whole = opened.writer.is_some() && opened.recovered.corrupt.is_empty();
+        let (first, durable) = (opened.view.load().first_index(), self.durable.pin().watermark(key));
+        if is_whole && first > durable.next() {
+            return Err(OpenError::ManifestBehind { log: key.clone(), first, durable });
+        }
         self.replay_replica(key, opened, now)
     }
 

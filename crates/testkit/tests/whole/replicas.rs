@@ -5,13 +5,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use strandline_engine::store::{Grace, OpenError, OpenOptions, ReplicaOptions, Store, Witness};
-use strandline_event::{LogKey, Micros};
+use strandline_event::{LogIndex, LogKey, Micros};
 use strandline_keys::KeyProvider;
 use strandline_keys::testing::TestKeys;
 use strandline_testkit::r#gen::store as declared;
-use strandline_wal::Disk;
 use strandline_wal::crash_disk::CrashDisk;
+use strandline_wal::io::abort_on_fatal;
+use strandline_wal::{Disk, InlineIo, Last, LeaderId, LogId, LogIo, LogWriter};
 
 const NOW: Micros = Micros(1_900_000_000_000_000);
 const TIERS: &str = "wal.enabled = true, wal.path = '/wal', inmemory.enabled = true";
@@ -81,4 +83,38 @@ fn a_replica_that_was_lost_before_it_had_begun_begins_again_and_one_whose_log_is
     // nothing says any more that it had not begun
     disk.remove(Path::new("/wal/Call/first.spare")).unwrap();
     assert!(matches!(opened(true).map(drop), Err(OpenError::ReplicaGone { .. })));
+}
+
+/// Takes everything that is pending to the disk; what went from the log is unlinked.
+fn flush(writer: &mut LogWriter) {
+    let io = InlineIo::new(abort_on_fatal());
+    while let Some(group) = writer.take_group() {
+        let (send, receive) = channel();
+        io.submit(group, Box::new(move |done| drop(send.send(done))));
+        writer.committed(receive.recv().unwrap().unwrap());
+    }
+    io.background(99);
+}
+
+#[test]
+fn a_replica_that_had_given_more_to_files_than_these_hold_is_refused() {
+    let (place, disk, key) = (tempfile::tempdir().unwrap(), Arc::new(CrashDisk::new()), LogKey::single("Call"));
+    let opened = || {
+        let options = ReplicaOptions { founds: false, existed: false, now: NOW };
+        member(place.path(), &disk).open_replica(&key, options)
+    };
+    let mut writer = opened().unwrap().writer.unwrap();
+    flush(&mut writer);
+    // as what a manifest took over leaves a log that had nothing of it
+    let id = LogId { leader: LeaderId { term: 1, node: 7 }, index: LogIndex(40) };
+    writer.go_on_behind(Last { id, number: 40 }, None, NOW);
+    flush(&mut writer);
+    drop(writer);
+    // and these files are those of a time before
+    match opened().map(drop) {
+        Err(OpenError::ManifestBehind { log, first, durable }) => {
+            assert_eq!((log, first, durable), (key.clone(), LogIndex(41), LogIndex::ZERO));
+        }
+        other => panic!("{other:?}"),
+    }
 }
