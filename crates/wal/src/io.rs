@@ -409,7 +409,7 @@ impl LogIo for IoThread {
         }
         let _guard = AbortOnPanic;
         let has_chores = group.begins || group.ends.is_some() || !group.removals.is_empty();
-        executor.run(&mut vec![Submission { group, done }]);
+        executor.run(&mut vec![Submission::new(group, done)]);
         let is_stalled = !executor.stalled.is_empty();
         drop(executor);
         self.inbox.was_written(bytes, has_chores || is_stalled);
