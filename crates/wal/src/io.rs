@@ -3,7 +3,8 @@
 //! same code in the caller's thread, that of the cleaner too.
 //!
 //! A small group of the only log that writes may be done in the thread of its owner instead (`submit_here`): for one caller who waits, the two
-//! changes of threads around a sync take about as long as the sync. Where several logs write, the thread lets their syncs overlap.
+//! changes of threads around a sync take about as long as the sync. Where several logs write, the thread lets their syncs overlap; where the disk is
+//! slow the owner has better things to do than to wait for it.
 //!
 //! A group whose frames carry no checksums takes two rounds: its frames are written and synced, then the mark that proves
 //! them is written and synced; only then is it called durable. That second sync is the price of `wal.checksum = 'none'`.
@@ -23,12 +24,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A larger group is the thread's: its owner judges what comes next meanwhile.
 const HERE_BYTES_MAX: usize = 64 << 10;
 /// So many groups of one log in a row, and no other log writes beside it.
 const ALONE_AFTER: u32 = 8;
+/// A disk is slow where a write and its sync take longer: two changes of threads are little beside that, and an owner is kept from much.
+pub(crate) const HERE_TIME_MAX: Duration = Duration::from_millis(5);
+/// So many times in a row: any disk is slow once.
+const SLOW_AFTER: u32 = 2;
 /// After so many bytes that were written elsewhere the thread looks what there is to do in the background.
 const CHORES_AFTER_BYTES: usize = 256 << 10;
 
@@ -116,6 +121,8 @@ struct Executor {
     cleaner: Option<Sender<Chore>>,
     /// The log that wrote last (where its files stand in memory), and how many groups in a row.
     in_a_row: (usize, u32),
+    /// How many times in a row the disk was slow.
+    slow: u32,
 }
 
 impl Executor {
@@ -129,6 +136,7 @@ impl Executor {
             background: VecDeque::new(),
             cleaner,
             in_a_row: (0, 0),
+            slow: 0,
         }
     }
 
@@ -141,7 +149,7 @@ impl Executor {
         let mut written = Vec::with_capacity(waiting.len());
         waiting.iter().for_each(|submission| self.note(&submission.group.files));
         while !waiting.is_empty() {
-            let mut behind = Vec::new();
+            let (began, mut behind) = (Instant::now(), Vec::new());
             for submission in waiting.drain(..) {
                 let files = &submission.group.files;
                 if has_one_of(&self.stalled, files) {
@@ -158,7 +166,7 @@ impl Executor {
                     Err(e) => self.fail(submission, "write", e),
                 }
             }
-            waiting.extend(written.drain(..).filter_map(|submission| self.finish(submission)));
+            waiting.extend(written.drain(..).filter_map(|submission| self.finish(submission, began)));
             waiting.append(&mut behind);
         }
     }
@@ -169,16 +177,23 @@ impl Executor {
         self.in_a_row = (at, if last == at { count.saturating_add(1) } else { 1 });
     }
 
+    /// What was written took so long until it was durable.
+    fn took(&mut self, time: Duration) {
+        self.slow = if time > HERE_TIME_MAX { self.slow.saturating_add(1) } else { 0 };
+    }
+
     /// Whether a log is the only one that writes, and nothing waits.
     fn is_alone(&self, files: &Arc<LogFiles>) -> bool {
         let (last, count) = self.in_a_row;
         !self.dead && self.stalled.is_empty() && last == Arc::as_ptr(files).addr() && count >= ALONE_AFTER
     }
 
-    /// Makes what was written durable, and calls back if that is all; else the group comes back.
-    fn finish(&mut self, mut submission: Submission) -> Option<Submission> {
+    /// Makes what was written since `began` durable, and calls back if that is all; else the group comes back.
+    fn finish(&mut self, mut submission: Submission, began: Instant) -> Option<Submission> {
         let files = Arc::clone(&submission.group.files);
-        match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.sync() } {
+        let synced = if self.dead { Err(io::ErrorKind::Other.into()) } else { files.sync() };
+        self.took(began.elapsed());
+        match synced {
             Ok(()) if !submission.group.part_done() => return Some(submission),
             Ok(()) => {
                 if submission.waits {
@@ -404,7 +419,8 @@ impl LogIo for IoThread {
             return Some((group, done));
         }
         let Some(mut executor) = self.executor.try_lock() else { return Some((group, done)) };
-        if !executor.is_alone(&group.files) || !self.inbox.waiting.lock().groups.is_empty() {
+        let is_slow = executor.slow >= SLOW_AFTER;
+        if is_slow || !executor.is_alone(&group.files) || !self.inbox.waiting.lock().groups.is_empty() {
             return Some((group, done));
         }
         let _guard = AbortOnPanic;
@@ -425,6 +441,14 @@ impl LogIo for IoThread {
         let is_it = |known: &Submission| known.group.number == number && Arc::ptr_eq(&known.group.files, log);
         let at = groups.iter().position(is_it)?;
         Some(groups.remove(at).group)
+    }
+}
+
+#[cfg(test)]
+impl IoThread {
+    /// The disk took so long for a group.
+    pub(crate) fn took(&self, time: Duration) {
+        self.executor.lock().took(time);
     }
 }
 

@@ -71,6 +71,20 @@ fn where_several_logs_write_the_thread_lets_their_syncs_overlap() {
 }
 
 #[test]
+fn an_owner_waits_for_no_disk_that_is_slow() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    for _ in 0..2 {
+        io.took(2 * io::HERE_TIME_MAX);
+    }
+    assert!(!push(&mut rig, &io, &mut writer, b"the thread's"));
+    // that one was quick
+    assert!((0..100).any(|_| push(&mut rig, &io, &mut writer, b"one")));
+}
+
+#[test]
 fn nothing_is_written_here_before_what_was_handed_to_the_thread() {
     let mut rig = Rig::new(small_config());
     let mut writer = rig.writer();
