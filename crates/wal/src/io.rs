@@ -352,14 +352,16 @@ impl Inbox {
         waiting.stop && waiting.groups.is_empty()
     }
 
-    /// A group was written by another thread.
-    fn was_written(&self, bytes: usize, has_chores: bool) {
+    /// A group was written by another thread. Whether the thread looks now what there is to do.
+    fn was_written(&self, bytes: usize, has_chores: bool) -> bool {
         let mut waiting = self.waiting.lock();
         waiting.bytes_elsewhere += bytes;
-        if has_chores || waiting.bytes_elsewhere >= CHORES_AFTER_BYTES {
+        let is_due = has_chores || waiting.bytes_elsewhere >= CHORES_AFTER_BYTES;
+        if is_due {
             (waiting.bytes_elsewhere, waiting.chores) = (0, true);
             self.wake.notify_one();
         }
+        is_due
     }
 }
 
@@ -425,10 +427,13 @@ impl LogIo for IoThread {
         }
         let _guard = AbortOnPanic;
         let has_chores = group.begins || group.ends.is_some() || !group.removals.is_empty();
+        let queued = executor.background.len();
         executor.run(&mut vec![Submission::new(group, done)]);
         let is_stalled = !executor.stalled.is_empty();
-        drop(executor);
-        self.inbox.was_written(bytes, has_chores || is_stalled);
+        if !self.inbox.was_written(bytes, has_chores || is_stalled) {
+            // until the thread looks it may be long, and what is queued keeps its files open
+            executor.background.truncate(queued);
+        }
         None
     }
 
@@ -446,6 +451,18 @@ impl LogIo for IoThread {
 
 #[cfg(test)]
 impl IoThread {
+    /// Waits until the thread has nothing to do.
+    pub(crate) fn rest(&self) {
+        loop {
+            let executor = self.executor.lock();
+            if executor.background.is_empty() && self.inbox.waiting.lock().is_nothing() {
+                return;
+            }
+            drop(executor);
+            std::thread::yield_now();
+        }
+    }
+
     /// The disk took so long for a group.
     pub(crate) fn took(&self, time: Duration) {
         self.executor.lock().took(time);

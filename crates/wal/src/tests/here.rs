@@ -3,7 +3,7 @@
 use super::*;
 use crate::crash_disk::Faults;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for any machine; a test that hangs ends in the end.
 const LONG: Duration = Duration::from_secs(60);
@@ -21,8 +21,9 @@ fn submit(io: &IoThread, group: Group) -> (bool, Heard) {
     (is_given_back, heard)
 }
 
-/// One entry, and whether it was written here.
+/// One entry, and whether it was written here, where the thread has nothing to do.
 fn push(rig: &mut Rig, io: &IoThread, writer: &mut LogWriter, bytes: &[u8]) -> bool {
+    io.rest();
     rig.push(writer, bytes);
     let (is_given_back, heard) = submit(io, writer.take_group().unwrap());
     let group = if is_given_back { heard.recv_timeout(LONG).unwrap() } else { heard.try_recv().unwrap() };
@@ -133,6 +134,24 @@ fn a_group_that_finds_no_room_here_is_called_back_when_there_is_some() {
     writer.committed(waiting.recv_timeout(LONG).unwrap().unwrap());
     assert!(!writer.is_in_flight() && !entries(&writer.view()).is_empty());
     assert_eq!(rig.disk.violations(), [""; 0]);
+}
+
+#[test]
+fn what_is_written_here_keeps_no_files_open_behind_the_log() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    while rig.io.background(100) > 0 {}
+    let files = Arc::downgrade(&writer.start.files);
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    assert!(push(&mut rig, &io, &mut writer, b"the last one"));
+    drop(writer);
+    let began = Instant::now();
+    while files.strong_count() > 0 {
+        assert!(began.elapsed() < LONG, "the thread, which sleeps, holds them");
+        std::thread::yield_now();
+    }
+    drop(io);
 }
 
 #[test]
