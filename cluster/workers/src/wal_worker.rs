@@ -200,6 +200,8 @@ impl WalWorker {
             let done = self.written(result);
             let took = self.ended(&done);
             self.committed(done, took, context);
+            // of marks nobody is told, so nobody would come back for what is behind them
+            self.pump(context);
         }
     }
 
@@ -302,6 +304,7 @@ impl WalWorker {
         }
         let told = self.parts.hot.send(Committed { log: self.parts.log.clone(), batches });
         let answered = told.into_actor(self).map(|_, worker, context| {
+            let _end = EndOnPanic("the owner of a log panicked over answers");
             worker.release();
             worker.tell(context);
             worker.go_on(context);
