@@ -23,7 +23,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros};
-use strandline_wal::{Last, LeaderId, LogIo, LogWriter, OnCommit, Room, SharedView};
+use strandline_wal::{Last, LeaderId, LogIo, LogWriter, Room, SharedView};
 use tokio::sync::{oneshot, watch};
 
 /// Bytes of entries that one answer of the log holds, or one entry.
@@ -206,11 +206,9 @@ impl Storage {
             }
             let Some(group) = self.0.writer.lock().take_group() else { return Ok(()) };
             let (back, written) = oneshot::channel();
-            let done: OnCommit = Box::new(move |result| drop(back.send(result)));
-            // openraft's core waits for this alone, before it goes on with anything else
-            if let Some((group, done)) = self.0.io.submit_here(group, done) {
-                self.0.io.submit(group, done);
-            }
+            // never here: this thread is one of few of the runtime, on which heartbeats of all groups and all connections depend, and
+            // whoever gives up does it in this wait
+            self.0.io.submit(group, Box::new(move |result| drop(back.send(result))));
             tokio::select! {
                 biased;
                 written = written => match written {

@@ -158,3 +158,28 @@ async fn behind_a_group_that_did_not_reach_the_disk_nothing_is_called_durable() 
     assert_eq!(again.read_vote().await.unwrap(), Some(Vote::new(1, 2)));
     assert_eq!(again.get_log_state().await.unwrap().last_log_id, None);
 }
+
+/// A disk, and whether somebody wanted to wait for it in a thread of the runtime.
+struct Elsewhere(Arc<dyn LogIo>, AtomicBool);
+
+impl LogIo for Elsewhere {
+    fn submit(&self, group: Group, done: OnCommit) {
+        self.0.submit(group, done);
+    }
+
+    fn submit_here(&self, group: Group, done: OnCommit) -> Option<(Group, OnCommit)> {
+        self.1.store(true, Ordering::SeqCst);
+        Some((group, done))
+    }
+}
+
+#[tokio::test]
+async fn no_thread_of_the_runtime_waits_for_the_disk() {
+    let disk = CrashDisk::new();
+    let io = Arc::new(Elsewhere(inline(), AtomicBool::new(false)));
+    let mut storage = Storage::new(open(&disk, 1, false).writer.unwrap(), io.clone(), Arc::new(|| NOW));
+    storage.save_vote(&Vote::new(1, 2)).await.unwrap();
+    storage.blocking_append([payloads((1, 2), 0, &[5])]).await.unwrap();
+    storage.mark(true).await.unwrap();
+    assert!(!io.1.load(Ordering::SeqCst));
+}
