@@ -353,10 +353,10 @@ impl Inbox {
     }
 
     /// A group was written by another thread. Whether the thread looks now what there is to do.
-    fn was_written(&self, bytes: usize, has_chores: bool) -> bool {
+    fn was_written(&self, bytes: usize, is_stalled: bool) -> bool {
         let mut waiting = self.waiting.lock();
         waiting.bytes_elsewhere += bytes;
-        let is_due = has_chores || waiting.bytes_elsewhere >= CHORES_AFTER_BYTES;
+        let is_due = is_stalled || waiting.bytes_elsewhere >= CHORES_AFTER_BYTES;
         if is_due {
             (waiting.bytes_elsewhere, waiting.chores) = (0, true);
             self.wake.notify_one();
@@ -417,7 +417,8 @@ impl LogIo for IoThread {
 
     fn submit_here(&self, group: Group, done: OnCommit) -> Option<(Group, OnCommit)> {
         let bytes = group.bytes().len();
-        if bytes > HERE_BYTES_MAX {
+        // who begins a segment changes the folder, may wait for zeros that the cleaner writes, and leaves work behind
+        if bytes > HERE_BYTES_MAX || group.begins || !group.removals.is_empty() {
             return Some((group, done));
         }
         let Some(mut executor) = self.executor.try_lock() else { return Some((group, done)) };
@@ -426,11 +427,10 @@ impl LogIo for IoThread {
             return Some((group, done));
         }
         let _guard = AbortOnPanic;
-        let has_chores = group.begins || group.ends.is_some() || !group.removals.is_empty();
         let queued = executor.background.len();
         executor.run(&mut vec![Submission::new(group, done)]);
         let is_stalled = !executor.stalled.is_empty();
-        if !self.inbox.was_written(bytes, has_chores || is_stalled) {
+        if !self.inbox.was_written(bytes, is_stalled) {
             // until the thread looks it may be long, and what is queued keeps its files open
             executor.background.truncate(queued);
         }

@@ -72,6 +72,21 @@ fn where_several_logs_write_the_thread_lets_their_syncs_overlap() {
 }
 
 #[test]
+fn what_changes_the_folder_is_not_done_here() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    writer.seal();
+    assert!(!push(&mut rig, &io, &mut writer, b"the first of a segment") && push(&mut rig, &io, &mut writer, b"x"));
+    assert!(writer.trim(writer.last_pushed(), rig.now.plus_us(1), rig.now) > 0);
+    let (is_given_back, heard) = submit(&io, writer.take_group().unwrap());
+    assert!(is_given_back);
+    writer.committed(heard.recv_timeout(LONG).unwrap().unwrap());
+    assert!(push(&mut rig, &io, &mut writer, b"y"));
+}
+
+#[test]
 fn an_owner_waits_for_no_disk_that_is_slow() {
     let mut rig = Rig::new(small_config());
     let mut writer = rig.writer();
