@@ -102,6 +102,8 @@ pub(crate) struct StoreReplicas {
     machines: Mutex<BTreeMap<LogKey, Arc<LogMachine>>>,
     /// Logs that do not open on this node, and why.
     broken: Mutex<BTreeMap<LogKey, Arc<str>>>,
+    /// One of them had given entries to files which these do not hold: they are an older copy, to which nothing is committed here.
+    files_are_old: AtomicBool,
     /// Logs that this node holds no more.
     resting: elsewhere::Resting,
     /// Whether this node holds every log, as of a command of the meta group.
@@ -140,6 +142,7 @@ impl StoreReplicas {
             parts,
             machines,
             broken,
+            files_are_old: AtomicBool::new(false),
             resting,
             whole,
             hearing,

@@ -42,12 +42,17 @@ fn files_of_a_time_before_open_no_log_that_had_given_them_more() {
     nodes.stop(1);
     std::fs::rename(&files, &aside).unwrap();
     std::fs::rename(&before, &files).unwrap();
+    let manifest = nodes.manifest();
     nodes.start(1);
     nodes.until("it says why its log does not open", |nodes| {
         nodes.http(1).get("/ready").text().contains("the manifests were rolled back")
     });
     let refused = nodes.http(1).post("streams/Call/a", &event(EVENTS));
     assert!(refused.status >= 500, "{}", refused.text());
+    // nor does it commit anything to them, or sweep what they do not name: this waits until it has claimed the store, or for long
+    let refused = nodes.http(1).post_as("/admin/v1/stores/test/compaction/run?wait=true", "application/json", b"");
+    assert!(refused.status >= 400, "{}", refused.text());
+    assert_eq!((manifest.code, &manifest.stdout), (0, &nodes.manifest().stdout), "{}", manifest.stderr);
     nodes.kill(1);
     std::fs::remove_dir_all(&files).unwrap();
     std::fs::rename(&aside, &files).unwrap();

@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 use strandline_consensus::meta::Placement;
 use strandline_consensus::{Group, GroupParts, Machine, Storage, owner};
 use strandline_engine::append::{LogDriver, ReplicatedWriter};
-use strandline_engine::store::{OpenReplica, ReplicaOptions};
+use strandline_engine::store::{OpenError, OpenReplica, ReplicaOptions};
 use strandline_event::{LogIndex, LogKey};
 use strandline_wal::log_folder_name;
 use tokio::sync::mpsc;
@@ -147,7 +147,11 @@ impl StoreReplicas {
         };
         let (store, key) = (Arc::clone(&self.parts.store), log.clone());
         let opening = tokio::task::spawn_blocking(move || store.open_replica(&key, options));
-        let opened = opening.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let opened = opening.await.map_err(|error| error.to_string())?;
+        if matches!(opened, Err(OpenError::ManifestBehind { .. })) {
+            self.files_are_old.store(true, Ordering::SeqCst);
+        }
+        let opened = opened.map_err(|error| error.to_string())?;
         for line in opened.report.corrupt.iter().chain(&opened.report.warnings) {
             tracing::warn!(store = self.name(), "{line}");
         }

@@ -5,6 +5,7 @@
 //!  named, not claimed    ->  follow what is newest, ask the meta group's leader whether it is still named, claim (the one before is fenced)
 //!                                                                                                                 ->  jobs may run
 //!  claimed, named no more  ->  nothing is committed any more
+//!  files are an older copy ->  as if it were not named: what they do not name may be what the logs gave to the right ones, and would be swept
 //!  otherwise               ->  follow, tell the owners of logs and memory
 //! ```
 //!
@@ -82,7 +83,7 @@ impl StoreReplicas {
         if self.parts.control.leads() {
             self.spare().await;
         }
-        let named = self.is_named();
+        let named = self.is_named() && !self.files_are_old.load(Ordering::SeqCst);
         let claimed = !self.parts.fenced.load(Ordering::SeqCst);
         if claimed && named {
             self.record_statement().await;
@@ -91,7 +92,7 @@ impl StoreReplicas {
         if claimed {
             self.parts.fenced.store(true, Ordering::SeqCst);
             self.parts.store.durable().give_up_claim();
-            tracing::info!(store = self.name(), "another node compacts from now on");
+            tracing::info!(store = self.name(), "this node compacts no more");
         }
         let now = Instant::now();
         let due = self.followed.lock().is_none_or(|last| last + FOLLOW_EVERY <= now);
