@@ -124,7 +124,7 @@ fn a_leader_whose_log_rots_under_it_takes_no_part_any_more_and_is_counted() {
     nodes.stop(3);
     // more than a leader has of its log in memory: what the third node lacks is read from the disk
     (1..240).for_each(|n| append(&nodes, n));
-    assert_eq!(nodes.shard(2, Some("Call"))["leader"], 1, "it leads");
+    nodes.until("it leads", |nodes| nodes.shard(2, Some("Call"))["leader"] == 1);
     let ended = "cluster_logs_ended{store=\"test\"}";
     assert_eq!(nodes.metric(1, ended), 0);
     let (path, bytes, at) = place_of(&nodes, 1, b"\"event-5\"");
