@@ -31,18 +31,9 @@ fn push(rig: &mut Rig, io: &IoThread, writer: &mut LogWriter, bytes: &[u8]) -> b
     !is_given_back
 }
 
-/// One entry, which is written here: while the thread has the disk, since it looks for what there is to do, that is tried again.
+/// The same entry, once or a few times until it is written here: a machine that has much to do may be slow for a disk's sync.
 fn push_here(rig: &mut Rig, io: &IoThread, writer: &mut LogWriter, bytes: &[u8]) {
-    rig.push(writer, bytes);
-    let ((done, heard), began) = (channel(), Instant::now());
-    let mut given_back =
-        io.submit_here(writer.take_group().unwrap(), Box::new(move |result| done.send(result).unwrap()));
-    while let Some((group, done)) = given_back.take() {
-        assert!(began.elapsed() < LONG, "it is always given back");
-        std::thread::yield_now();
-        given_back = io.submit_here(group, done);
-    }
-    writer.committed(heard.try_recv().unwrap().unwrap());
+    assert!((0..100).any(|_| push(rig, io, writer, bytes)), "it is always given back");
 }
 
 /// As many groups as it takes until the log is known to write alone.
@@ -67,8 +58,9 @@ fn the_owner_of_the_only_log_writes_small_groups_itself() {
     drop(io);
     let found = entries(&writer.view());
     assert!(found.iter().map(|(index, _)| index.0).is_sorted());
-    let last: Vec<usize> = found.iter().rev().take(3).map(|(_, bytes)| bytes.len()).collect();
-    assert_eq!(last, [5, 100 << 10, 3]);
+    let mut sizes: Vec<usize> = found.iter().map(|(_, bytes)| bytes.len()).collect();
+    sizes.dedup();
+    assert!(sizes.ends_with(&[3, 100 << 10, 5]), "{sizes:?}");
     assert_eq!(rig.disk.violations(), [""; 0]);
     drop(writer);
     assert_eq!(entries(&rig.writer().view()).len(), found.len());
@@ -93,12 +85,13 @@ fn what_changes_the_folder_is_not_done_here() {
     let io = IoThread::start(io::abort_on_fatal()).unwrap();
     alone(&mut rig, &io, &mut writer);
     writer.seal();
-    assert!(!push(&mut rig, &io, &mut writer, b"the first of a segment") && push(&mut rig, &io, &mut writer, b"x"));
+    assert!(!push(&mut rig, &io, &mut writer, b"the first of a segment"));
+    push_here(&mut rig, &io, &mut writer, b"x");
     assert!(writer.trim(writer.last_pushed(), rig.now.plus_us(1), rig.now) > 0);
     let (is_given_back, heard) = submit(&io, writer.take_group().unwrap());
     assert!(is_given_back);
     writer.committed(heard.recv_timeout(LONG).unwrap().unwrap());
-    assert!(push(&mut rig, &io, &mut writer, b"y"));
+    push_here(&mut rig, &io, &mut writer, b"y");
 }
 
 #[test]
@@ -112,7 +105,7 @@ fn an_owner_waits_for_no_disk_that_is_slow() {
     }
     assert!(!push(&mut rig, &io, &mut writer, b"the thread's"));
     // that one was quick
-    assert!((0..100).any(|_| push(&mut rig, &io, &mut writer, b"one")));
+    push_here(&mut rig, &io, &mut writer, b"one");
 }
 
 #[test]
@@ -174,7 +167,7 @@ fn what_is_written_here_keeps_no_files_open_behind_the_log() {
     let files = Arc::downgrade(&writer.start.files);
     let io = IoThread::start(io::abort_on_fatal()).unwrap();
     alone(&mut rig, &io, &mut writer);
-    assert!(push(&mut rig, &io, &mut writer, b"the last one"));
+    push_here(&mut rig, &io, &mut writer, b"the last one");
     drop(writer);
     let began = Instant::now();
     while files.strong_count() > 0 {
@@ -202,11 +195,11 @@ fn the_thread_does_what_there_is_to_do_behind_groups_that_are_written_here() {
     }
     // a thread that ends leaves such work to the next start
     let began = Instant::now();
-    while rig.disk.contents(&first).is_some() {
-        assert!(began.elapsed() < LONG, "it is removed");
+    let are_sealed = || writer.view().load().segments().iter().rev().skip(1).all(|segment| segment.sealed);
+    while rig.disk.contents(&first).is_some() || !are_sealed() {
+        assert!(began.elapsed() < LONG, "it is removed, and what ended is sealed");
         std::thread::yield_now();
     }
     drop(io);
-    assert!(writer.view().load().segments().iter().rev().skip(1).all(|segment| segment.sealed));
     assert_eq!(rig.disk.violations(), [""; 0]);
 }
