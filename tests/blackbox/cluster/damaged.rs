@@ -4,16 +4,13 @@
 use super::moves::{done, is_led_by};
 use super::named::{consumer, say, status};
 use super::nodes::Nodes;
-use super::{KEYS, everything_is_there, goes_on, under_load};
+use super::{KEYS, NOT_MOVED, everything_is_there, goes_on, under_load};
 use crate::harness::{Sse, seed};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-
-/// Nothing moves to files by itself: what is in files is not looked at in a log.
-const NOT_MOVED: &str = ", compaction.trigger = 'size_mb'";
 
 /// Where a member's log has this first: the file, its bytes, and the place in it.
 fn place_of(nodes: &Nodes, node: usize, what: &[u8]) -> (PathBuf, Vec<u8>, usize) {

@@ -1,27 +1,18 @@
 //! The disk of one node gets full: the others go on while they are a quorum, that node says what to do, and it has everything once there is room.
 
-use super::KEYS;
 use super::moves::{done, is_led_by};
 use super::nodes::Nodes;
-use serde_json::{Value, json};
+use super::{KEYS, NOT_MOVED, large};
 
 /// The node with the small disk.
 const FULL: usize = 2;
 
-/// Nothing moves to files by itself, so that no log gets room by a trim.
-const NOT_MOVED: &str = ", compaction.trigger = 'size_mb'";
-
 /// Much more than a log of segments of 1 MiB has blocks for ahead.
 const APPENDS: u64 = 120;
 
-fn event(n: u64) -> Value {
-    let data = json!({ "n": n, "filler": "x".repeat(50_000) });
-    json!({ "events": [{ "event_type": "E", "data": data }], "command_id": format!("c{n}") })
-}
-
 /// Stores the next event; a node may be asked again, since the command is the same.
 fn store(nodes: &Nodes, at: usize, stored: &mut u64) {
-    nodes.until("it is stored", |nodes| nodes.http(at).post("streams/Call/a", &event(*stored)).status < 300);
+    nodes.until("it is stored", |nodes| nodes.http(at).post("streams/Call/a", &large(*stored)).status < 300);
     *stored += 1;
 }
 
@@ -56,7 +47,7 @@ fn the_others_go_on_without_a_node_whose_disk_is_full_until_there_is_room() {
     std::fs::write(&full, "").unwrap();
     let mut refused = None;
     nodes.until("it says that there is no room", |nodes| {
-        let answer = nodes.http(FULL).post("streams/Call/a", &event(stored));
+        let answer = nodes.http(FULL).post("streams/Call/a", &large(stored));
         match answer.status {
             507 => refused = Some(answer),
             status => stored += u64::from(status < 300),

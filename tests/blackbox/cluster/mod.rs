@@ -35,7 +35,7 @@ mod writer;
 use crate::encryption::{assert_nothing_planted, assert_sealed};
 use crate::harness::{run, seed, setting};
 use nodes::Nodes;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -48,6 +48,15 @@ use writer::Writer;
 
 /// Small segments: logs roll over, and compaction has whole ones to take.
 const KEYS: &str = ", wal.rollover_mb = 1, id.command_id.unique_scope = 'stream'";
+
+/// Nothing moves to files by itself: what is in files is not looked at in a log, and leaves it.
+const NOT_MOVED: &str = ", compaction.trigger = 'size_mb'";
+
+/// An append of one event that says its number and much more: some twenty fill a segment. It may be sent again.
+fn large(n: u64) -> Value {
+    let data = json!({ "n": n, "filler": "x".repeat(50_000) });
+    json!({ "events": [{ "event_type": "E", "data": data }], "command_id": format!("c{n}") })
+}
 
 #[test]
 fn three_nodes_form_a_cluster_and_each_answers_everything() {

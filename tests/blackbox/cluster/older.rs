@@ -1,20 +1,14 @@
 //! The files that nodes share are put back as they were at an earlier time: no log opens that had given more to files than these hold, and all is
 //! there again with the right ones.
 
-use super::NO_LOG_KEPT;
 use super::nodes::Nodes;
-use serde_json::{Value, json};
+use super::{NO_LOG_KEPT, large};
 use std::process::Command;
 
 const EVENTS: u64 = 60;
 
-fn event(n: u64) -> Value {
-    let data = json!({ "n": n, "filler": "x".repeat(50_000) });
-    json!({ "events": [{ "event_type": "E", "data": data }], "command_id": format!("c{n}") })
-}
-
 fn append(nodes: &Nodes, n: u64) {
-    nodes.until("it is stored", |nodes| nodes.http(1).post("streams/Call/a", &event(n)).status < 300);
+    nodes.until("it is stored", |nodes| nodes.http(1).post("streams/Call/a", &large(n)).status < 300);
 }
 
 /// Where the log begins.
@@ -47,7 +41,7 @@ fn files_of_a_time_before_open_no_log_that_had_given_them_more() {
     nodes.until("it says why its log does not open", |nodes| {
         nodes.http(1).get("/ready").text().contains("the manifests were rolled back")
     });
-    let refused = nodes.http(1).post("streams/Call/a", &event(EVENTS));
+    let refused = nodes.http(1).post("streams/Call/a", &large(EVENTS));
     assert!(refused.status >= 500, "{}", refused.text());
     // nor does it commit anything to them, or sweep what they do not name: this waits until it has claimed the store, or for long
     let refused = nodes.http(1).post_as("/admin/v1/stores/test/compaction/run?wait=true", "application/json", b"");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strandline_client::wire::read::{AllWanted, Filter, StreamWanted};
 use strandline_client::wire::subscribe::SubscribeWanted;
@@ -21,6 +21,30 @@ pub(crate) fn token_in(file: &Path, name: &str, roles: &[Role], stores: &[&str],
     let made = token::make(line).unwrap();
     append_line(file, &made.line).unwrap();
     made.token
+}
+
+/// A folder with two tokens: of who sees all of it, and of tenant `a` alone.
+pub(crate) struct TwoTokens {
+    pub(crate) folder: tempfile::TempDir,
+    file: PathBuf,
+    pub(crate) all: String,
+    pub(crate) one: String,
+}
+
+impl TwoTokens {
+    /// `roles`: those of the second one.
+    pub(crate) fn new(roles: &[Role]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokens");
+        let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
+        let one = token_in(&file, "one", roles, &[], &["a"]);
+        Self { folder, file, all, one }
+    }
+
+    /// A node over this folder that knows them.
+    pub(crate) fn start(&self) -> Running {
+        start_guarded(self.folder.path(), &self.file)
+    }
 }
 
 pub(crate) struct As<'a>(&'a Running, String);

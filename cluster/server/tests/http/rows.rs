@@ -86,6 +86,11 @@ fn of_all_ends() -> (Vec<(BatchBytes, Expected)>, [&'static str; 7]) {
     (all, ends)
 }
 
+/// An event in each of both streams.
+fn plant(server: &Running) {
+    ["a", "b"].iter().for_each(|stream| drop(server.append(stream, TICK).ok(201)));
+}
+
 fn numbers(server: &Running, stream: &str) -> Vec<u64> {
     let page = server.get(&format!("streams/Call/{stream}")).ok(200);
     page["events"].as_array().unwrap().iter().map(|event| event["data"].as_u64().unwrap()).collect()
@@ -95,7 +100,7 @@ fn numbers(server: &Running, stream: &str) -> Vec<u64> {
 fn rows_are_answered_and_counted_as_appends_by_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = start(folder.path(), BY_STREAM);
-    ["a", "b"].iter().for_each(|stream| drop(server.append(stream, TICK).ok(201)));
+    plant(&server);
     let counts = |server: &Running| {
         let series = ["appends_total", "appends_refused_total", "append_seconds_count{store=\"s\"}", "events_total"];
         series.map(|series| told(server, series))
@@ -134,14 +139,14 @@ fn rows_are_answered_alike_where_they_have_to_come_by_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), BY_STREAM);
     server.post("stream-types", r#"{"name":"Call","buckets":64}"#).ok(201);
-    ["a", "b"].iter().for_each(|stream| drop(server.append(stream, TICK).ok(201)));
+    plant(&server);
     assert_eq!(said(&append(&server, "", &all)), ends);
     assert_eq!((numbers(&server, "a"), numbers(&server, "b")), (vec![0, 1, 2, 3], vec![0, 1]));
     server.stop();
     // beside one that is broken, which is refused alone
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), BY_STREAM);
-    ["a", "b"].iter().for_each(|stream| drop(server.append(stream, TICK).ok(201)));
+    plant(&server);
     let (mut with_broken, mut ends_of_them) = (all.clone(), ends.to_vec());
     with_broken.insert(1, (one("a", "{", None), Expected::Any));
     ends_of_them.insert(1, "bad_request");

@@ -1,7 +1,7 @@
 //! What goes wrong inside a node, as a token of tenants is told it by every way of reading: that it did, and nothing else.
 
-use crate::access::{As, connect, token_in};
-use crate::common::{Running, start_guarded};
+use crate::access::{As, TwoTokens, connect};
+use crate::common::Running;
 use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
@@ -53,29 +53,26 @@ fn by_frames(server: &Running, token: &str) -> [String; 3] {
 
 #[test]
 fn what_is_damaged_is_named_to_those_alone_who_see_all_of_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tokens");
-    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
-    let one = token_in(&file, "one", &[Role::Append, Role::Read], &[], &["a"]);
-    let server = start_guarded(folder.path(), &file);
-    let everybody = As::new(&server, &all);
+    let tokens = TwoTokens::new(&[Role::Append, Role::Read]);
+    let server = tokens.start();
+    let everybody = As::new(&server, &tokens.all);
     for (stream, tenant) in [("own", "a"), ("planted", "b")] {
         let event = json!({ "event_type": "E", "data": { "n": 1 }, "tenant_id": tenant });
         everybody.post(&format!("streams/Call/{stream}"), &json!({ "events": vec![event; 10] }).to_string()).ok(201);
     }
     everybody.post("admin:compaction/run?wait=true", "").ok(200);
     server.stop();
-    assert!(damage(&folder.path().join("durable")) > 0);
-    let server = start_guarded(folder.path(), &file);
+    assert!(damage(&tokens.folder.path().join("durable")) > 0);
+    let server = tokens.start();
     let ways = ["streams/Call/own", "events", "scan", "subscribe?idle_s=0"];
     let told = |token: &str| -> Vec<(&'static str, String)> {
         let by_http = ways.map(|path| (path, by_http(&server, token, path)));
         by_http.into_iter().chain(by_frames(&server, token).map(|text| ("a frame", text))).collect()
     };
-    for (way, text) in told(&all) {
+    for (way, text) in told(&tokens.all) {
         assert!(text.contains(".parquet"), "{way}: {text}");
     }
-    for (way, text) in told(&one) {
+    for (way, text) in told(&tokens.one) {
         assert!(text.contains("its operator finds out why"), "{way}: {text}");
         assert!(!text.contains(".parquet") && !text.contains("damaged") && !text.contains("planted"), "{way}: {text}");
     }

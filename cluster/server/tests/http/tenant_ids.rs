@@ -1,6 +1,6 @@
 //! Ids and moments that a token of one tenant is given: of what other tenants append between two of them, or beside them, nothing is told.
 
-use crate::access::{As, token_in};
+use crate::access::{As, TwoTokens, token_in};
 use crate::common::{Running, start_guarded};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,11 +74,8 @@ fn own_of(server: &Running, token: &str) -> BTreeMap<(String, u64), Position> {
 
 #[test]
 fn a_body_of_several_tenants_tells_each_nothing_of_the_rows_of_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tokens");
-    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
-    let one = token_in(&file, "one", &[Role::Read], &[], &["a"]);
-    let mut server = start_guarded(folder.path(), &file);
+    let tokens = TwoTokens::new(&[Role::Read]);
+    let mut server = tokens.start();
     for count in BESIDE {
         let row = |stream: &str, tenant: &str| {
             let stream_id = format!("{stream}-{count}");
@@ -90,10 +87,10 @@ fn a_body_of_several_tenants_tells_each_nothing_of_the_rows_of_others() {
             .chain(theirs())
             .chain([row("own", "a"), row("third", "a")])
             .collect();
-        let appended = As::new(&server, &all).post("events", &Value::from(body).to_string()).ok(201);
+        let appended = As::new(&server, &tokens.all).post("events", &Value::from(body).to_string()).ok(201);
         assert_eq!(appended["appended"], 2 * count + 4);
     }
-    let own = own_of(&server, &one);
+    let own = own_of(&server, &tokens.one);
     assert_eq!(own.len(), 4 * BESIDE.len());
     for count in BESIDE {
         let at = |stream: &str, seq: u64| own[&(format!("{stream}-{count}"), seq)];
@@ -106,9 +103,9 @@ fn a_body_of_several_tenants_tells_each_nothing_of_the_rows_of_others() {
     assert!(places.filter(|place| *place < 1405).count() < 3, "{own:?}");
     // from the log, then from files
     server.stop();
-    server = start_guarded(folder.path(), &file);
-    assert_eq!(own_of(&server, &one), own);
-    As::new(&server, &all).post("admin:compaction/run?wait=true", "").ok(200);
-    assert_eq!(own_of(&server, &one), own);
+    server = tokens.start();
+    assert_eq!(own_of(&server, &tokens.one), own);
+    As::new(&server, &tokens.all).post("admin:compaction/run?wait=true", "").ok(200);
+    assert_eq!(own_of(&server, &tokens.one), own);
     server.stop();
 }

@@ -1,7 +1,7 @@
 //! Pages of the global order for tokens of tenants, over HTTP and the native protocol: nothing that they are told depends on what they may not see,
 //! and they miss nothing of their own. And whose a stream is, over restarts.
 
-use crate::access::{As, connect, token_in};
+use crate::access::{As, TwoTokens, connect, token_in};
 use crate::common::{Running, start_guarded};
 use serde_json::json;
 use std::fs;
@@ -114,14 +114,11 @@ fn followed(who: &As<'_>, query: &str) -> (Vec<String>, usize) {
 
 #[test]
 fn who_begins_at_the_end_is_told_where_before_anything_comes_and_misses_nothing_from_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tokens");
-    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
-    let one = token_in(&file, "one", &[Role::Read], &[], &["a"]);
-    let server = start_guarded(folder.path(), &file);
-    let (everybody, own) = (As::new(&server, &all), As::new(&server, &one));
+    let tokens = TwoTokens::new(&[Role::Read]);
+    let server = tokens.start();
+    let (everybody, own) = (As::new(&server, &tokens.all), As::new(&server, &tokens.one));
     append(&everybody, "Hidden/x", "b", 1);
-    for token in [&all, &one] {
+    for token in [&tokens.all, &tokens.one] {
         let who = As::new(&server, token);
         let (ids, events) = followed(&who, "after=end");
         let [by_http] = &ids[..] else { panic!("one place, and none where nothing stands: {ids:?}") };
@@ -158,12 +155,9 @@ fn damage_heads(durable: &Path) -> usize {
 /// Streams whose events lie in files, in the log, and in both; then again by heads that are made anew from the files.
 #[test]
 fn whose_a_stream_is_stays_known_over_restarts_and_damaged_heads() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tokens");
-    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
-    let one = token_in(&file, "one", &[Role::Append, Role::Read], &[], &["a"]);
-    let server = start_guarded(folder.path(), &file);
-    let everybody = As::new(&server, &all);
+    let tokens = TwoTokens::new(&[Role::Append, Role::Read]);
+    let server = tokens.start();
+    let everybody = As::new(&server, &tokens.all);
     append(&everybody, "Call/own", "a", 2);
     append(&everybody, "Call/theirs", "b", 1);
     for stream in ["mixed", "late"] {
@@ -179,10 +173,10 @@ fn whose_a_stream_is_stays_known_over_restarts_and_damaged_heads() {
     server.stop();
     for damages in [false, true] {
         if damages {
-            assert!(damage_heads(&folder.path().join("durable")) > 0);
+            assert!(damage_heads(&tokens.folder.path().join("durable")) > 0);
         }
-        let server = start_guarded(folder.path(), &file);
-        let who = As::new(&server, &one);
+        let server = tokens.start();
+        let who = As::new(&server, &tokens.one);
         let page = who.get("streams/Call/own").ok(200);
         assert_eq!((page["events"].as_array().unwrap().len(), &page["last_seq"]), (3, &json!(3)), "damaged: {damages}");
         for stream in ["theirs", "mixed", "late", "nobodys"] {

@@ -6,6 +6,30 @@ use strandline_consensus::meta::Command;
 use strandline_testkit::folders::copy_folder;
 use strandline_workers::cluster::{ClusterError, ClusterNode};
 
+/// Two members, both of which vote, and where the second one is.
+struct Two {
+    place: Place,
+    first: ClusterNode,
+    second: ClusterNode,
+    at: String,
+}
+
+impl Two {
+    async fn start() -> Self {
+        let place = Place::new();
+        let first = place.first().await;
+        let second = place.second(&first).await;
+        until(|| voters(&first) == [1, 2]).await;
+        let at = address_of(&first, 2).await;
+        Self { place, first, second, at }
+    }
+}
+
+/// Of a member that starts again where it was.
+fn back(at: &str) -> Flags<'_> {
+    Flags { at: Some(at), ..Flags::default() }
+}
+
 /// It is told what it lacks while it starts, and its folder keeps that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leader_has_said_so() {
@@ -16,7 +40,7 @@ async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leade
     let third = place.start("three", joins, &[]).await.unwrap().unwrap();
     until(|| voters(&first) == [1, 2, 3]).await;
     let at = address_of(&first, 3).await;
-    let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
+    let flags = || back(&at);
     third.stop().await;
     let (own, older) = (place.dir("three"), place.dir("older"));
     copy_folder(&own, &older).unwrap();
@@ -51,12 +75,8 @@ async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leade
 /// Nobody has to know what it lacks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_copy_of_a_members_data_directory_does_not_start_where_another_member_has_heard_of_a_later_start() {
-    let place = Place::new();
-    let first = place.first().await;
-    let second = place.second(&first).await;
-    until(|| voters(&first) == [1, 2]).await;
-    let at = address_of(&first, 2).await;
-    let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
+    let Two { place, first, second, at } = Two::start().await;
+    let flags = || back(&at);
     let (own, older) = (place.dir("two"), place.dir("older"));
     until(|| own.join("cluster/life").exists()).await;
     second.stop().await;
@@ -106,12 +126,8 @@ async fn second_keeps(place: &Place, first: &ClusterNode) {
 /// The copy counts as far as the folder from which it was made: no number tells one from the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_of_a_data_directory_is_refused_while_the_member_runs_which_goes_on() {
-    let place = Place::new();
-    let first = place.first().await;
-    let second = place.second(&first).await;
-    until(|| voters(&first) == [1, 2]).await;
-    let at = address_of(&first, 2).await;
-    let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
+    let Two { place, first, second, at } = Two::start().await;
+    let flags = || back(&at);
     second_keeps(&place, &first).await;
     second.stop().await;
     let (own, beside) = (place.dir("two"), place.dir("beside"));
@@ -137,12 +153,8 @@ async fn a_copy_of_a_data_directory_is_refused_while_the_member_runs_which_goes_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_directory_whose_count_is_gone_does_not_start_and_says_so() {
-    let place = Place::new();
-    let first = place.first().await;
-    let second = place.second(&first).await;
-    until(|| voters(&first) == [1, 2]).await;
-    let at = address_of(&first, 2).await;
-    let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
+    let Two { place, first, second, at } = Two::start().await;
+    let flags = || back(&at);
     second_keeps(&place, &first).await;
     second.stop().await;
     // a start tells how far it counts before it opens anything

@@ -5,14 +5,18 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use strandline_deql::StoreConfig;
 use strandline_durable::{Commit, HeadRecord, JobSpec};
 use strandline_engine::append::{Answer, Expected, OnError};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
-use strandline_engine::store::Store;
+use strandline_engine::store::{Grace, OpenOptions, Store};
 use strandline_event::{BatchUnit, EventRef, LogKey, Micros, Position};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::{Append, Event};
+use strandline_wal::Disk;
+use strandline_wal::crash_disk::CrashDisk;
 
 pub(crate) const TIERS: &str = "wal.enabled = true, wal.path = '/wal', wal.rollover_mb = 8, inmemory.enabled = true";
 
@@ -20,6 +24,23 @@ pub(crate) const TIERS: &str = "wal.enabled = true, wal.path = '/wal', wal.rollo
 pub(crate) fn local(settings: &str) -> LocalStore {
     let comma = if settings.is_empty() { "" } else { ", " };
     LocalStore::on_memory(declared("/durable", &format!("{TIERS}{comma}{settings}"))).unwrap()
+}
+
+/// How node 7 opens a store whose logs are on this disk.
+pub(crate) fn open_options(config: StoreConfig, disk: &Arc<CrashDisk>) -> OpenOptions {
+    OpenOptions {
+        config,
+        disk: Arc::clone(disk) as Arc<dyn Disk>,
+        node: 7,
+        now: Micros(1_900_000_000_000_000),
+        entropy: 4711,
+        secret: 1174,
+        accept_lost_log: false,
+        grace: Grace::default(),
+        scratch: None,
+        keys: None,
+        served: None,
+    }
 }
 
 pub(crate) fn event(stream: &str, number: usize) -> Event {

@@ -3,11 +3,11 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::common::{TIERS, load, local};
+use crate::common::{TIERS, load, local, open_options};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::SharedObjects;
-use strandline_engine::store::{Grace, OpenError, OpenOptions, Store};
+use strandline_engine::store::{OpenError, OpenOptions, Store};
 use strandline_event::LogKey;
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
@@ -28,21 +28,7 @@ fn config() -> StoreConfig {
 }
 
 fn options(disk: &Arc<CrashDisk>, node: u64, accept_lost_log: bool) -> OpenOptions {
-    let (disk, now) = (Arc::clone(disk) as _, strandline_event::Micros(1_900_000_000_000_000));
-    let (grace, scratch, entropy, secret, keys) = (Grace::default(), None, 4711, 1174, None);
-    OpenOptions {
-        config: config(),
-        disk,
-        node,
-        now,
-        entropy,
-        secret,
-        accept_lost_log,
-        grace,
-        scratch,
-        keys,
-        served: None,
-    }
+    OpenOptions { node, accept_lost_log, ..open_options(config(), disk) }
 }
 
 fn start(owner: &LocalStore, options: OpenOptions) -> Result<(), OpenError> {

@@ -3,15 +3,15 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::common::{TIERS, event, load, local, request};
+use crate::common::{TIERS, event, load, local, open_options, request};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_durable::SharedObjects;
 use strandline_durable::objects::StoreObjects;
 use strandline_engine::append::Answer;
 use strandline_engine::read::{Filter, StreamRead};
-use strandline_engine::store::{Grace, OpenError, OpenOptions, Opened, Store};
-use strandline_event::{BatchUnit, ErrorKind, LogKey, Micros, Seq};
+use strandline_engine::store::{OpenError, OpenOptions, Opened, Store};
+use strandline_event::{BatchUnit, ErrorKind, LogKey, Seq};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_wal::Disk;
@@ -19,22 +19,7 @@ use strandline_wal::crash_disk::{CrashDisk, Dice, Faults};
 
 fn start_on(owner: &LocalStore, disk: &Arc<CrashDisk>, accept_lost_log: bool) -> Result<Opened, OpenError> {
     let (files, manifests) = owner.objects().unwrap().clone();
-    let (grace, scratch, entropy, secret, keys) = (Grace::default(), None, 4711, 1174, None);
-    let (disk, now) = (Arc::clone(disk) as _, Micros(1_900_000_000_000_000));
-    let config = declared("/durable", TIERS);
-    let options = OpenOptions {
-        config,
-        disk,
-        node: 7,
-        now,
-        entropy,
-        secret,
-        accept_lost_log,
-        grace,
-        scratch,
-        keys,
-        served: None,
-    };
+    let options = OpenOptions { accept_lost_log, ..open_options(declared("/durable", TIERS), disk) };
     Store::open_on(options, files, manifests)
 }
 

@@ -3,10 +3,11 @@
 // a test is blunt
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use crate::common::open_options;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use strandline_engine::store::{Grace, OpenError, OpenOptions, ReplicaOptions, Store, Witness};
+use strandline_engine::store::{OpenError, OpenOptions, ReplicaOptions, Store, Witness};
 use strandline_event::{LogIndex, LogKey, Micros};
 use strandline_keys::KeyProvider;
 use strandline_keys::testing::TestKeys;
@@ -24,19 +25,7 @@ fn options(place: &Path, disk: &Arc<CrashDisk>, keys: &str) -> OpenOptions {
     let config = declared(place.join("durable").to_str().unwrap(), keys);
     let keys =
         config.security.encrypt_at_rest.then(|| Arc::new(TestKeys::with_random(7, 4711)) as Arc<dyn KeyProvider>);
-    OpenOptions {
-        config,
-        disk: Arc::clone(disk) as Arc<dyn Disk>,
-        node: 7,
-        now: NOW,
-        entropy: 4711,
-        secret: 1174,
-        accept_lost_log: false,
-        grace: Grace::default(),
-        scratch: None,
-        keys,
-        served: None,
-    }
+    OpenOptions { keys, ..open_options(config, disk) }
 }
 
 fn member(place: &Path, disk: &Arc<CrashDisk>) -> Arc<Store> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::subscribe::record::{Folded, Kept, Record};
 use proptest::prelude::*;
 use std::collections::HashSet;
 use strandline_event::EventId;
@@ -151,6 +152,18 @@ impl World {
         self.acknowledged.extend(over);
         assert_eq!(self.durable.ack(at(n), Some(consumer), only, self.now), 0, "once is enough");
     }
+
+    /// Starts anew: what is on disk is all that stays.
+    fn restart(&mut self, kept: Kept) {
+        assert_eq!(kept.done, self.durable.done());
+        let parked = kept.parked.into_iter().map(|(p, (at, attempts, why))| (p, at, attempts, why));
+        self.durable = Durable::new(kept.settings, kept.done, parked.collect());
+        (self.held, self.consumers) = (Vec::new(), Vec::new());
+        // out of turn behind the position: given again
+        let done = kept.done.ingested_at.0;
+        self.acknowledged.retain(|n| *n <= done);
+        self.given.retain(|n| *n <= done);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -186,9 +199,9 @@ proptest! {
     #[test]
     fn every_event_is_acknowledged_or_parked_in_the_end(ops in proptest::collection::vec(op(), 1..80)) {
         let mut world = World::new(3);
-        let mut folded = crate::subscribe::record::Folded::default();
+        let mut folded = Folded::default();
         let (number, name) = (1, "n".to_owned());
-        folded.apply(crate::subscribe::record::Record::Created {
+        folded.apply(Record::Created {
             number, name, at: Micros(0), after: at(0), settings: settings(3),
         });
         for op in ops {
@@ -217,24 +230,13 @@ proptest! {
                     }
                 }
                 Op::Retire(_) => {}
-                Op::Restart => {
-                    // what is on disk is all that stays
-                    let kept = folded.all["n"].clone();
-                    prop_assert_eq!(kept.done, world.durable.done());
-                    let parked = kept.parked.into_iter().map(|(p, (at, attempts, why))| (p, at, attempts, why));
-                    world.durable = Durable::new(kept.settings, kept.done, parked.collect());
-                    (world.held, world.consumers) = (Vec::new(), Vec::new());
-                    // out of turn behind the position: given again
-                    let done = kept.done.ingested_at.0;
-                    world.acknowledged.retain(|n| *n <= done);
-                    world.given.retain(|n| *n <= done);
-                }
+                Op::Restart => world.restart(folded.all["n"].clone()),
             }
             world.sync();
             world.run();
             world.sync();
             for change in world.durable.take_changes() {
-                folded.apply(crate::subscribe::record::Record::Changed(number, change));
+                folded.apply(Record::Changed(number, change));
             }
             prop_assert_eq!(folded.all["n"].parked.len(), world.durable.counts().parked);
             let held: usize = world.durable.consumers.values().map(|load| load.held).sum();

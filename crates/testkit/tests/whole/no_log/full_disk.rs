@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use strandline_durable::SharedObjects;
 use strandline_durable::objects::{ObjectError, Objects, Wrapped};
 use strandline_event::ErrorKind;
+use strandline_testkit::local_store::LocalStore;
 
 /// Manifests on a disk that may have no room for a new one.
 struct FullDisk {
@@ -26,15 +27,21 @@ impl Wrapped for FullDisk {
     }
 }
 
-/// A start is a commit as well, for which there may be no room. The statement of that start is recorded with the first one.
-#[test]
-fn a_start_on_a_full_disk_reads_and_takes_appends_once_there_is_room() {
+/// A store with one event, whose disk is full by now.
+fn full() -> (Place, Arc<FullDisk>, LocalStore) {
     let place = Place::new(true);
     let (data, manifests) = place.objects();
     let disk = Arc::new(FullDisk { inner: manifests, is_full: AtomicBool::new(false) });
     let mut store = place.open((data, Arc::clone(&disk) as SharedObjects)).unwrap();
     store.append(&simple("T", "a", "c0"));
     disk.is_full.store(true, Ordering::SeqCst);
+    (place, disk, store)
+}
+
+/// A start is a commit as well, for which there may be no room. The statement of that start is recorded with the first one.
+#[test]
+fn a_start_on_a_full_disk_reads_and_takes_appends_once_there_is_room() {
+    let (place, disk, mut store) = full();
     store.declare(place.config(", compaction.max_open_files = 4"));
     store.kill().unwrap();
     assert!(store.report.warnings.iter().any(|warning| warning.contains("the disk is full")), "{:?}", store.report);
@@ -60,12 +67,7 @@ fn a_start_on_a_full_disk_reads_and_takes_appends_once_there_is_room() {
 /// Nobody has to append: a look after other owners makes the claim too.
 #[test]
 fn a_claim_without_room_is_made_by_a_look_as_well() {
-    let place = Place::new(true);
-    let (data, manifests) = place.objects();
-    let disk = Arc::new(FullDisk { inner: manifests, is_full: AtomicBool::new(false) });
-    let mut store = place.open((data, Arc::clone(&disk) as SharedObjects)).unwrap();
-    store.append(&simple("T", "a", "c0"));
-    disk.is_full.store(true, Ordering::SeqCst);
+    let (_place, disk, mut store) = full();
     store.kill().unwrap();
     disk.is_full.store(false, Ordering::SeqCst);
     assert!(store.store().durable().waits_for_room());
