@@ -313,6 +313,7 @@ const ROWS: &[Row] = &[
             ("256 events", By(DURABLE, "HELD_MAX")),
             ("4,096 behind", By(DURABLE, "WINDOW")),
             ("parks 10,000", By(DURABLE, "PARKED_MAX")),
+            ("200 in a cluster", By(DURABLE, "PARKED_MAX_CLUSTER")),
         ],
         tests: &[
             (FOLLOWERS, "a_store_has_so_many_named_subscriptions_and_each_so_many_consumers"),
