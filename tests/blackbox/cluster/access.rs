@@ -3,7 +3,7 @@
 //! Node 1 alone compacts, node 3 alone reads, one of them leads: so each kind of request is sent on by at least one that is asked.
 
 use super::KEYS;
-use super::moves::done;
+use super::moves::{done, is_led};
 use super::nodes::Nodes;
 use crate::secrets::ask;
 use crate::security::token;
@@ -221,11 +221,7 @@ fn of_a_body_that_names_a_stream_of_another_tenant_nothing_is_stored_whoever_lea
     for (of, leader) in [(0, 1), (1, 2), (2, 3)] {
         let line = format!("cluster lead --stream-type Call --bucket {of} --node {leader} --token {}", tokens.operator);
         done(&nodes, leader, &line);
-        nodes.until("it leads", |nodes| {
-            (1..=3)
-                .map(|node| seen(nodes, node, Some(of)))
-                .all(|shard| shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader)
-        });
+        nodes.until("it leads", |nodes| (1..=3).all(|node| is_led(&seen(nodes, node, Some(of)), leader)));
     }
     for stream in 0..STREAMS {
         let stream = format!("theirs-{stream}");

@@ -17,12 +17,14 @@ pub(super) fn bucket(nodes: &Nodes, node: usize, of: u64) -> Value {
     shards.iter().find(is_it).cloned().unwrap_or_default()
 }
 
-/// Every node follows the one that shall lead a bucket, and nothing is under way.
+/// What a node says of a log: it is led by this one, which shall lead it, and nothing is under way.
+pub(super) fn is_led(shard: &Value, leader: usize) -> bool {
+    shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader
+}
+
+/// Every node says so of a bucket of Call.
 pub(super) fn is_led_by(nodes: &Nodes, of: u64, leader: usize) -> bool {
-    nodes.running().into_iter().all(|node| {
-        let shard = bucket(nodes, node, of);
-        shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader
-    })
+    nodes.running().into_iter().all(|node| is_led(&bucket(nodes, node, of), leader))
 }
 
 /// The command, asked of one node.

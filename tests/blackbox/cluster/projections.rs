@@ -1,6 +1,6 @@
 //! Sync projections of a cluster: an append waits for them at whichever node it is answered, wherever they are kept, and is stored in any case.
 
-use super::moves::done;
+use super::moves::{done, is_led};
 use super::named::consumer;
 use super::nodes::Nodes;
 use crate::harness::{Http, Sse};
@@ -28,9 +28,7 @@ fn three() -> Nodes {
 /// Every node follows the one that shall lead the log of a stream type by now.
 fn led(nodes: &Nodes, stream_type: usize, leader: usize) {
     nodes.until("it leads", |nodes| {
-        (1..=3)
-            .map(|node| nodes.shard(node, Some(&format!("T{stream_type}"))))
-            .all(|shard| shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader)
+        (1..=3).all(|node| is_led(&nodes.shard(node, Some(&format!("T{stream_type}"))), leader))
     });
 }
 
