@@ -42,6 +42,15 @@ fn alone(rig: &mut Rig, io: &IoThread, writer: &mut LogWriter) {
     assert!((2..100).contains(&tries), "{tries}");
 }
 
+/// The only log of a disk, whose small groups are written here by now.
+fn only_log() -> (Rig, LogWriter, IoThread) {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    let io = IoThread::start(io::abort_on_fatal()).unwrap();
+    alone(&mut rig, &io, &mut writer);
+    (rig, writer, io)
+}
+
 #[test]
 fn the_owner_of_the_only_log_writes_small_groups_itself() {
     let mut rig = Rig::new(LogConfig { group_bytes_max: 1 << 20, ..small_config() });
@@ -80,10 +89,7 @@ fn where_several_logs_write_the_thread_lets_their_syncs_overlap() {
 
 #[test]
 fn what_changes_the_folder_is_not_done_here() {
-    let mut rig = Rig::new(small_config());
-    let mut writer = rig.writer();
-    let io = IoThread::start(io::abort_on_fatal()).unwrap();
-    alone(&mut rig, &io, &mut writer);
+    let (mut rig, mut writer, io) = only_log();
     writer.seal();
     assert!(!push(&mut rig, &io, &mut writer, b"the first of a segment"));
     push_here(&mut rig, &io, &mut writer, b"x");
@@ -96,10 +102,7 @@ fn what_changes_the_folder_is_not_done_here() {
 
 #[test]
 fn an_owner_waits_for_no_disk_that_is_slow() {
-    let mut rig = Rig::new(small_config());
-    let mut writer = rig.writer();
-    let io = IoThread::start(io::abort_on_fatal()).unwrap();
-    alone(&mut rig, &io, &mut writer);
+    let (mut rig, mut writer, io) = only_log();
     for _ in 0..2 {
         io.took(2 * io::HERE_TIME_MAX);
     }
@@ -110,10 +113,7 @@ fn an_owner_waits_for_no_disk_that_is_slow() {
 
 #[test]
 fn nothing_is_written_here_before_what_was_handed_to_the_thread() {
-    let mut rig = Rig::new(small_config());
-    let mut writer = rig.writer();
-    let io = IoThread::start(io::abort_on_fatal()).unwrap();
-    alone(&mut rig, &io, &mut writer);
+    let (mut rig, mut writer, io) = only_log();
     let ((done, heard), (go_on, held)) = (channel(), channel::<()>());
     rig.push(&mut writer, b"first");
     let first = move |group| {
@@ -134,10 +134,7 @@ fn nothing_is_written_here_before_what_was_handed_to_the_thread() {
 
 #[test]
 fn a_group_that_finds_no_room_here_is_called_back_when_there_is_some() {
-    let mut rig = Rig::new(small_config());
-    let mut writer = rig.writer();
-    let io = IoThread::start(io::abort_on_fatal()).unwrap();
-    alone(&mut rig, &io, &mut writer);
+    let (mut rig, mut writer, io) = only_log();
     rig.disk.set_faults(Faults { no_room: true, ..Faults::default() });
     // the zeros that are there already take some
     let waiting = (0..1000).find_map(|n: u32| {
@@ -179,10 +176,7 @@ fn what_is_written_here_keeps_no_files_open_behind_the_log() {
 
 #[test]
 fn the_thread_does_what_there_is_to_do_behind_groups_that_are_written_here() {
-    let mut rig = Rig::new(small_config());
-    let mut writer = rig.writer();
-    let io = IoThread::start(io::abort_on_fatal()).unwrap();
-    alone(&mut rig, &io, &mut writer);
+    let (mut rig, mut writer, io) = only_log();
     for _ in 0..40 {
         push(&mut rig, &io, &mut writer, &[1; 8 << 10]);
     }
