@@ -25,6 +25,16 @@ fn three() -> Nodes {
     nodes
 }
 
+/// The same with a sync subscription: the node that keeps it, one that leads a log of its own, and the third one, where it was made.
+fn apart() -> (Nodes, [usize; 3]) {
+    let nodes = three();
+    let keeper = nodes.leader(None);
+    let leader = keeper % 3 + 1;
+    let other = leader % 3 + 1;
+    nodes.http(other).post("subscriptions/s", &json!({ "mode": "sync" })).expect(201);
+    (nodes, [keeper, leader, other])
+}
+
 /// Every node follows the one that shall lead the log of a stream type by now.
 fn led(nodes: &Nodes, stream_type: usize, leader: usize) {
     nodes.until("it leads", |nodes| {
@@ -88,11 +98,7 @@ fn an_append_waits_for_a_sync_projection_whichever_node_leads_its_log() {
 
 #[test]
 fn an_append_that_was_sent_on_is_answered_where_another_node_leads_its_log_meanwhile() {
-    let mut nodes = three();
-    let keeper = nodes.leader(None);
-    let leader = keeper % 3 + 1;
-    let other = leader % 3 + 1;
-    nodes.http(other).post("subscriptions/s", &json!({ "mode": "sync" })).expect(201);
+    let (mut nodes, [keeper, leader, other]) = apart();
     let (mut stream, number) = consumer(&nodes, other);
     // sent on by the node that is to lead the log, then by one that is not
     for (asked, next) in [(other, other), (keeper, leader)] {
@@ -112,11 +118,7 @@ fn an_append_that_was_sent_on_is_answered_where_another_node_leads_its_log_meanw
 
 #[test]
 fn an_append_is_stored_and_answered_where_who_keeps_the_projection_is_lost_meanwhile() {
-    let mut nodes = three();
-    let keeper = nodes.leader(None);
-    let leader = keeper % 3 + 1;
-    let other = leader % 3 + 1;
-    nodes.http(other).post("subscriptions/s", &json!({ "mode": "sync" })).expect(201);
+    let (mut nodes, [keeper, leader, other]) = apart();
     let (mut stream, _) = consumer(&nodes, leader);
     let http = nodes.http(leader);
     let waiting = thread::spawn(move || append(&http, leader));

@@ -2,6 +2,7 @@
 
 use super::common::{Running, start};
 use serde_json::Value;
+use std::path::Path;
 
 const TICK: &str = r#"{"event_type":"Ticked","data":{}}"#;
 
@@ -57,8 +58,19 @@ fn jobs_and_merges_count_as_their_ends_say() {
     assert_eq!(share.map(|series| told(&server, series)), [100.0, 0.0, 0.0]);
 }
 
-#[test]
+/// What comes of it while a file stands in the place of a part of the server's folder.
 #[expect(clippy::disallowed_methods, reason = "of a test's folder, which no power loss threatens")]
+fn without<T>(folder: &Path, part: &str, run: impl FnOnce() -> T) -> T {
+    let (part, aside) = (folder.join(part), folder.join("aside"));
+    std::fs::rename(&part, &aside).unwrap();
+    std::fs::write(&part, "").unwrap();
+    let came = run();
+    std::fs::remove_file(&part).unwrap();
+    std::fs::rename(&aside, &part).unwrap();
+    came
+}
+
+#[test]
 fn jobs_and_runs_of_retention_that_fail_count_as_failed() {
     let folder = tempfile::tempdir().unwrap();
     let by_date = "partition.by = 'dt', partition.dt.expr = 'DATE(occurred_at)', retention.enabled = true";
@@ -68,14 +80,11 @@ fn jobs_and_runs_of_retention_that_fail_count_as_failed() {
     server.append("a", TICK).ok(201);
     let failed = ["compaction_jobs_failed_total", "retention_runs_failed_total"];
     assert_eq!(failed.map(|series| told(&server, series)), [0.0, 0.0]);
-    // what stands in the place of the folder is no folder: nothing can be committed
-    let (files, aside) = (folder.path().join("durable"), folder.path().join("aside"));
-    std::fs::rename(&files, &aside).unwrap();
-    std::fs::write(&files, "").unwrap();
-    let run = server.post("admin:compaction/run?wait=true", "").ok(200);
-    let retention = server.post("admin:retention/run", "");
-    std::fs::remove_file(&files).unwrap();
-    std::fs::rename(&aside, &files).unwrap();
+    // nothing can be committed
+    let (run, retention) = without(folder.path(), "durable", || {
+        let run = server.post("admin:compaction/run?wait=true", "").ok(200);
+        (run, server.post("admin:retention/run", ""))
+    });
     assert!(run["ended"][0]["error"].is_string(), "{run}");
     assert!(retention.status >= 500, "{}", retention.text());
     assert!(failed.iter().all(|series| told(&server, series) >= 1.0));
@@ -84,7 +93,6 @@ fn jobs_and_runs_of_retention_that_fail_count_as_failed() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "of a test's folder, which no power loss threatens")]
 fn a_delta_log_that_cannot_be_written_is_behind_until_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *'");
@@ -99,16 +107,9 @@ fn a_delta_log_that_cannot_be_written_is_behind_until_it_can() {
     let shown = compacted();
     let [behind, failures, versions] = delta();
     assert!((behind, failures) == (0.0, 0.0) && versions > 0.0, "{behind} behind, {failures} failed of {versions}");
-    // a file stands in the place of its folder
-    let (log, aside) = (folder.path().join("durable/_delta_log"), folder.path().join("aside"));
-    std::fs::rename(&log, &aside).unwrap();
-    std::fs::write(&log, "").unwrap();
-    let now = compacted();
-    let [behind, failures, same] = delta();
+    let (now, [behind, failures, same]) = without(folder.path(), "durable/_delta_log", || (compacted(), delta()));
     assert_eq!((behind, same), (now - shown, versions), "its commits are all that it does not show");
     assert!(behind > 0.0 && failures > 0.0, "{behind} behind, {failures} failed");
-    std::fs::remove_file(&log).unwrap();
-    std::fs::rename(&aside, &log).unwrap();
     compacted();
     let [behind, _, more] = delta();
     assert!(behind == 0.0 && more > versions, "{behind} behind, {more} written");
