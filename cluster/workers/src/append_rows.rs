@@ -1,7 +1,7 @@
 //! Single events that came together, each an append of its own: one request to their owner, one batch in the log.
 //!
 //! ```text
-//!  rows of one log -> WalWorker: judged one by one, what is new is one batch -> stored, in the owner's thread
+//!  rows of one log -> WalWorker: judged one by one, what is new is one batch -> stored, and told in the owner's thread
 //!      |                                       +-> the others: refused, known, or to be asked for again --+
 //!      +-- a store or a log that needs more than its owner ----------------------------------------------+-> appends by themselves
 //! ```

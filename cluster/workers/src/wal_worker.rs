@@ -151,7 +151,7 @@ impl WalWorker {
         self.pump_before(!self.untold.is_empty() || !self.telling.is_empty(), context);
     }
 
-    /// The same, `answers_wait` for this thread or not.
+    /// The same. `answers_wait` for this thread: then it waits for no disk. Who writes here lets the next group gather until they are given.
     fn pump_before(&mut self, answers_wait: bool, context: &mut Context<Self>) {
         if self.writes_here && answers_wait && self.stopping.is_none() {
             return;

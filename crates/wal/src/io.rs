@@ -171,13 +171,14 @@ impl Executor {
         }
     }
 
+    /// A group of a log comes.
     fn note(&mut self, files: &Arc<LogFiles>) {
         let at = Arc::as_ptr(files).addr();
         let (last, count) = self.in_a_row;
         self.in_a_row = (at, if last == at { count.saturating_add(1) } else { 1 });
     }
 
-    /// What was written took so long until it was durable.
+    /// What was written took this long to be durable.
     fn took(&mut self, time: Duration) {
         self.slow = if time > HERE_TIME_MAX { self.slow.saturating_add(1) } else { 0 };
     }
@@ -381,7 +382,7 @@ fn take_firsts(groups: &mut Vec<Submission>, batch: &mut Vec<Submission>) {
 /// The I/O thread of one disk. Dropping it finishes what was submitted and joins.
 pub struct IoThread {
     inbox: Arc<Inbox>,
-    /// Of who writes. Taken before the inbox: what has left that is done, or its executor is held.
+    /// Who writes holds it. Locked before the inbox is, so that a group which has left that is done, or somebody holds this.
     executor: Arc<Mutex<Executor>>,
     thread: Option<JoinHandle<()>>,
     /// Joined after the thread that gives it work.

@@ -4,7 +4,7 @@
 //! clock and randomness. `FORMAT.md` says every byte.
 //!
 //! ```text
-//!  push -> LogWriter (pure) -> Group -> LogIo (one thread a disk: write, fdatasync, callback)
+//!  push -> LogWriter (pure) -> Group -> LogIo (one thread a disk, or the caller's: write, fdatasync, callback)
 //!             ^                                     |
 //!             +---- committed(group) <--------------+
 //!             |

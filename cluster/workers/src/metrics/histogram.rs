@@ -89,7 +89,7 @@ impl Histogram {
         self.record_times(took, 1);
     }
 
-    /// Counts the time that so many things took together.
+    /// Counts a time so many times: each of as many things took it.
     pub fn record_times(&self, took: Duration, times: u64) {
         self.record_all(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), times);
     }
