@@ -21,8 +21,8 @@ use tokio::runtime::Handle;
 
 /// A row of an append that was known, in an answer.
 const KNOWN_BYTES: usize = 40;
-/// An outcome without its rows, or a row that was rejected: mostly a sentence.
-const OUTCOME_BYTES: usize = 256;
+/// An outcome without its rows, also of one that is refused, or a row that was rejected: mostly a sentence.
+pub(super) const OUTCOME_BYTES: usize = 256;
 
 /// Appends to streams, each of them checked.
 pub(super) struct Checked {
@@ -40,12 +40,7 @@ impl Checked {
         for append in decoded.appends {
             let judged = check_size(&append.batch).and_then(|()| check(append.batch.view(), names));
             if judged.is_ok() {
-                let expected = match append.expected {
-                    WireExpected::Any => Expected::Any,
-                    WireExpected::Empty => Expected::Empty,
-                    WireExpected::At(seq) => Expected::At(seq),
-                };
-                appends.push(StreamAppend { batch: append.batch, expected });
+                appends.push(StreamAppend { batch: append.batch, expected: expected_of(append.expected) });
             }
             refused.push(judged.err());
         }
@@ -88,6 +83,15 @@ impl Checked {
             });
         };
         served.store.append_many_then(self.appends, self.dry_run, &permit, then);
+    }
+}
+
+/// What the owner of a log is told of where a stream must stand.
+pub(super) const fn expected_of(expected: WireExpected) -> Expected {
+    match expected {
+        WireExpected::Any => Expected::Any,
+        WireExpected::Empty => Expected::Empty,
+        WireExpected::At(seq) => Expected::At(seq),
     }
 }
 

@@ -7,24 +7,21 @@
 //! ```
 
 use crate::http::call::ServedStore;
-use crate::native::append::{AppendOutcomes, Checked, lost};
+use crate::native::append::{AppendOutcomes, Checked, OUTCOME_BYTES, expected_of, lost};
 use crate::native::checks::{check_limits, check_payloads};
 use crate::native::refusal::refused;
 use crate::native::relay::Relay;
 use crate::native::session::Asker;
 use std::sync::Arc;
-use strandline_client::wire::append::{Appends, Expected as WireExpected, StreamAppend};
+use strandline_client::wire::append::{Appends, StreamAppend};
 use strandline_client::wire::append_rows::AppendRows;
 use strandline_client::{Appended, Refused, StoredEvent};
-use strandline_engine::append::{Expected, RowMap};
+use strandline_engine::append::RowMap;
 use strandline_event::{BatchBuilder, BatchUnit, FieldNames, StampedBatch};
 use strandline_workers::permits::{BytePermit, BytePermits};
 use strandline_workers::{NodeError, RowsOutcome};
 use tokio::runtime::Handle;
 use tracing::{Instrument, Span};
-
-/// Bytes of an outcome, also of one that is refused: mostly a sentence.
-const OUTCOME_BYTES: usize = 256;
 
 /// Single events, checked.
 pub(super) struct CheckedRows {
@@ -94,14 +91,6 @@ impl CheckedRows {
     }
 }
 
-const fn expected_of(expected: WireExpected) -> Expected {
-    match expected {
-        WireExpected::Any => Expected::Any,
-        WireExpected::Empty => Expected::Empty,
-        WireExpected::At(seq) => Expected::At(seq),
-    }
-}
-
 /// By row of the frame: what is stored.
 fn stored(count: usize, stamped: &StampedBatch, map: &RowMap) -> Vec<Option<Appended>> {
     let mut outcomes = vec![None; count];
@@ -144,6 +133,7 @@ fn merged(stored: Vec<Option<Appended>>, others: AppendOutcomes) -> AppendOutcom
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strandline_client::Expected;
     use strandline_event::{ErrorKind, EventId, EventInput, Micros, Seq};
 
     #[test]
@@ -177,12 +167,10 @@ mod tests {
             EventInput { stream_id: "r", event_type: "F", data: "1", tenant_id: Some("t"), ..EventInput::default() };
         let mut batch = BatchBuilder::new("T", BatchUnit::Rows);
         [plain, full, full].iter().for_each(|row| batch.push(row).unwrap());
-        let expected = vec![WireExpected::Any, WireExpected::Empty, WireExpected::At(Seq(7))];
+        let expected = vec![Expected::Any, Expected::Empty, Expected::At(Seq(7))];
         let rows = AppendRows { batch: batch.finish().unwrap(), expected };
         let appends = by_themselves(&rows, &[0, 2]).unwrap().appends;
-        for (append, (row, expected)) in
-            appends.iter().zip([(plain, WireExpected::Any), (full, WireExpected::At(Seq(7)))])
-        {
+        for (append, (row, expected)) in appends.iter().zip([(plain, Expected::Any), (full, Expected::At(Seq(7)))]) {
             let view = append.batch.view();
             assert_eq!((view.unit(), view.rows(), append.expected), (BatchUnit::Append, 1, expected));
             assert_eq!((view.stream_type(), format!("{:?}", view.input(0))), ("T", format!("{row:?}")));
