@@ -1,7 +1,7 @@
 //! A node's part in a cluster, from its options to a control plane that runs: the rules of starting and joining, in their order.
 //!
 //! ```text
-//!  statements fit a cluster -> folder and options agree -> folder locked, `member` written
+//!  statements fit a cluster -> folder and options agree -> no local store that was served here is away -> folder locked, `member` written
 //!     creates: durable.path free, marked -> meta group of one -> Create, DeclareStore
 //!     joins:   listens -> Join, Offer -> the stores open here -> proof (control::join) -> `member` says the cluster
 //!     is:      no other member has heard of a newer copy of the folder -> meta group over its log -> further stores, as creates, of a first node
@@ -16,6 +16,7 @@ mod kept;
 mod kept_state;
 mod life;
 pub(crate) mod looked;
+mod marks;
 mod stores;
 
 use crate::data_dir::{DataDir, DataDirError};
@@ -28,6 +29,7 @@ use crate::{clock, random, served};
 use changed::{keep_roles, readdress};
 pub use kept::kept_stores;
 use kept_state::KeptFile;
+use marks::{check_free, check_further, is_there, mark};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,14 +39,11 @@ use strandline_consensus::control::{
     SEGMENT_BYTES, StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
 };
 use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
-use strandline_consensus::meta::{Addresses, Command, MetaState, NodeFacts, Roles, StoreRefused, cluster_statement};
+use strandline_consensus::meta::{Addresses, Command, NodeFacts, Roles, StoreRefused, cluster_statement};
 use strandline_consensus::net::{Connect, Identity, Listener, NetTransport, TcpConnect, TlsConnect};
 use strandline_consensus::{Groups, NodeId};
 use strandline_deql::StoreConfig;
-use strandline_durable::DurableTier;
-use strandline_durable::objects::{
-    ClusterMark, MarkError, ObjectError, Purpose, Settings, cluster_mark, mark_for_cluster, open_location,
-};
+use strandline_durable::objects::{MarkError, ObjectError};
 use strandline_tls::Certificates;
 use strandline_wal::IoThread;
 use strandline_wal::io::abort_on_fatal;
@@ -353,40 +352,6 @@ fn facts(member: &MemberFile, options: &ClusterOptions) -> NodeFacts {
     NodeFacts { id, instance, roles, addresses: options.addresses.clone() }
 }
 
-/// A cluster takes no store from anybody; what bears its own mark it has taken already.
-fn check_free(store: &StoreConfig, has_log: bool, own: Option<&ClusterMark>) -> Result<(), ClusterError> {
-    let location = store.durable.path.to_string();
-    let place = |error| ClusterError::Place { store: store.name.clone(), location: location.clone(), error };
-    let objects = open_location(&store.durable.path, Purpose::Read, &Settings::from_env()).map_err(place)?;
-    match cluster_mark(&*objects) {
-        Ok(None) => {}
-        Ok(Some(there)) if own == Some(&there) => return Ok(()),
-        Ok(Some(there)) => {
-            return Err(ClusterError::Mark { store: store.name.clone(), error: MarkError::Others(there) });
-        }
-        Err(error) => return Err(ClusterError::Mark { store: store.name.clone(), error }),
-    }
-    if has_log {
-        return Ok(());
-    }
-    let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
-    match objects.list("") {
-        Ok(listed) if listed.iter().all(|object| hidden(&object.path)) => Ok(()),
-        Err(ObjectError::NotFound { .. }) => Ok(()),
-        Ok(_) => Err(ClusterError::NotEmpty { store: store.name.clone(), location }),
-        Err(error) => Err(place(error)),
-    }
-}
-
-/// All stores that a cluster was made with were marked before it was: one that it does not know and has not marked is a further one.
-fn check_further(state: &MetaState, cluster: u128, stores: &[StoreConfig]) -> Result<(), ClusterError> {
-    let is_made = state.cluster().is_some();
-    for store in stores.iter().filter(|store| is_made && !state.stores().contains_key(&store.name)) {
-        check_free(store, false, Some(&ClusterMark { cluster, store: store.name.clone() }))?;
-    }
-    Ok(())
-}
-
 /// Locks the folder, and says in it what it is from now on.
 fn take_folder(
     dir: &Path,
@@ -507,21 +472,6 @@ async fn create(
         adopt_pause(control, &store.name, dir).await?;
     }
     Ok(stores.to_vec())
-}
-
-/// Whether a store is where it says. Where that cannot be told who marks it says why.
-fn is_there(store: &StoreConfig) -> bool {
-    let open = |location| open_location(location, Purpose::Read, &Settings::from_env());
-    let places = open(&store.durable.path).and_then(|files| Ok((files, open(&store.durable.manifest_path)?)));
-    !places.is_ok_and(|(files, manifests)| matches!(DurableTier::is_there(&*files, &*manifests, store), Ok(false)))
-}
-
-fn mark(store: &StoreConfig, cluster: u128) -> Result<(), ClusterError> {
-    let (name, location) = (store.name.clone(), store.durable.path.to_string());
-    let opened = open_location(&store.durable.path, Purpose::Own { scratch: None }, &Settings::from_env());
-    let objects = opened.map_err(|error| ClusterError::Place { store: name.clone(), location, error })?;
-    let mark = ClusterMark { cluster, store: name.clone() };
-    mark_for_cluster(&*objects, &mark).map(drop).map_err(|error| ClusterError::Mark { store: name, error })
 }
 
 /// A node that asks to become a member.
