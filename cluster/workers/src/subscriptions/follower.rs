@@ -176,12 +176,11 @@ impl Follower {
         Ok(Followed::Quiet { at_end: true })
     }
 
-    /// The next rows of a page that the filter keeps, and the limits.
+    /// The next rows of a page that the filter keeps, and the limits. Who gives this up (a connection that has something else to do first) is given
+    /// the same rows again.
     async fn cut(&mut self, page: Arc<FollowPage>, end: Position) -> Result<Slice, NodeError> {
-        let (mut rows, is_over) = self.cursor.take(page.rows(), end, &self.reader.filter, SLICE_BYTES);
-        if is_over {
-            self.reader.finished();
-        }
+        let mut cursor = self.cursor;
+        let (mut rows, is_over) = cursor.take(page.rows(), end, &self.reader.filter, SLICE_BYTES);
         if let Some(limits) = &mut self.limits {
             rows.retain(|row| {
                 let event = page.rows().row(*row as usize);
@@ -194,6 +193,11 @@ impl Follower {
             }
             let last = rows.last().and_then(|row| page.rows().row(*row as usize));
             limits.told = last.map(|event| event.position()).or(limits.told);
+        }
+        // nothing is waited for any more
+        self.cursor = cursor;
+        if is_over {
+            self.reader.finished();
         }
         Ok(Slice { page, rows })
     }

@@ -1,6 +1,7 @@
 //! What followers are told of where they are.
 
 use super::*;
+use futures_util::FutureExt;
 use strandline_engine::tenants::TenantScope;
 use strandline_workers::subscriptions::Followed;
 
@@ -44,6 +45,32 @@ fn who_is_limited_to_tenants_and_begins_at_the_end_goes_on_from_a_place_that_is_
         let Followed::Events(slice) = again.next(QUIET).await.unwrap() else { panic!("what came meanwhile is there") };
         assert_eq!(slice.events().map(|event| event.position()).collect::<Vec<_>>(), [own]);
         drop((slice, again, acme, store));
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+/// Whose connection has something else to do before the tenants of the events are known: a client grants room while its next part is made.
+#[test]
+fn who_gives_a_slice_up_before_it_is_given_is_given_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        let acme = store.limited_to(&Arc::new(TenantScope::new(vec!["acme".to_owned()])));
+        let mut limited = acme.follow(Filter::default(), None).await.unwrap();
+        let mut all = store.follow(Filter::default(), None).await.unwrap();
+        put(&node, &store, "a", "acme").await;
+        // from then on the page is there for all who follow
+        let Followed::Events(slice) = all.next(QUIET).await.unwrap() else { panic!("an event is there") };
+        drop(slice);
+        for _ in 0..3 {
+            assert!(limited.next(QUIET).now_or_never().is_none(), "a reader looks whose stream it is");
+        }
+        let Followed::Events(slice) = limited.next(QUIET).await.unwrap() else { panic!("its event is lost") };
+        assert_eq!(slice.events().map(|event| event.stream_id).collect::<Vec<_>>(), ["a"]);
+        drop((slice, limited, all, acme, store));
         stop(node).await;
     })
     .unwrap();
