@@ -11,7 +11,9 @@ pub use histogram::Histogram;
 pub use measured::Measured;
 pub(crate) use measured::Work;
 
+use crate::error::NodeError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_engine::append::AppendOutcome;
 use strandline_engine::read::ReadStats;
 
 /// A number that only grows.
@@ -109,6 +111,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counts an append that was judged without an owner.
+    pub(crate) fn count_judged(&self, judged: &Result<AppendOutcome, NodeError>) {
+        match judged {
+            Ok(_) => self.appends.add(1),
+            Err(NodeError::Refused(_)) => self.appends_refused.add(1),
+            Err(_) => {}
+        }
+    }
+
     /// Counts what a read touched of data files.
     pub(crate) fn count_files(&self, stats: &ReadStats) {
         self.read_files.add(stats.files);

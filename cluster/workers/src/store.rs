@@ -212,9 +212,10 @@ impl StoreHandle {
                 }
                 // a log without an owner is being opened, or stops: it is not empty
                 if self.is_unborn(&log)
-                    && let Some(outcome) = unborn::judge(&self.parts.store, request).await?
+                    && let Some(judged) = unborn::judge(&self.parts.store, request).await.transpose()
                 {
-                    return Ok(outcome);
+                    self.node.shared.metrics.count_judged(&judged);
+                    return judged;
                 }
                 let opened = match &self.parts.replicas {
                     Some(replicas) => replicas.open_log_of(&log).await?,

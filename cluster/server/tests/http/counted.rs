@@ -23,8 +23,12 @@ fn what_is_taken_and_what_is_refused_counts() {
     server.append("b", TICK).ok(201);
     let refused = format!("{{\"events\":[{TICK}],\"expected_seq\":\"empty\"}}");
     server.post("streams/Call/a", &refused).error(409, "wrong_expected_seq");
+    // of a stream type that has no log, and gets none by it
+    server
+        .post("streams/Other/a", &format!("{{\"events\":[{TICK}],\"expected_seq\":7}}"))
+        .error(409, "wrong_expected_seq");
     let counts = ["appends_total", "appends_refused_total", "events_total"].map(|series| told(&server, series));
-    assert_eq!(counts, [2.0, 1.0, 4.0]);
+    assert_eq!(counts, [2.0, 2.0, 4.0]);
     assert!(bytes > 0.0 && told(&server, "event_bytes_total") > bytes);
     assert!(told(&server, "in_flight_bytes") < told(&server, "in_flight_bytes_max"));
 }
