@@ -125,7 +125,7 @@ fn settings_that_make_no_sense_are_named() {
     assert!(error(&[("AWS_ALLOW_HTTP", "false")]).contains("AWS_ALLOW_HTTP=true"));
     assert!(error(&[("AWS_MAX_ATTEMPTS", "0")]).contains("1 to 100"));
     assert!(error(&[("AWS_TIMEOUT", "soon")]).contains("s3://strandline-test/p"));
-    assert!(error(&[("AWS_SECRET_ACCESS_KEY", ""), ("AWS_SERVER_SIDE_ENCRYPTION", "what")]).contains("settings"));
+    assert!(error(&[("AWS_SERVER_SIDE_ENCRYPTION", "what")]).contains("must be one of AES256, aws:kms"));
     open(&[("AWS_SESSION_TOKEN", "the-session-token"), ("AWS_PROFILE", "another program's")]).unwrap();
     // TLS with the system's certificates: a client can be made
     open(&[("AWS_ENDPOINT_URL", "https://127.0.0.1:9")]).unwrap();
