@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 from uuid import UUID
 
 from . import _given
@@ -72,11 +73,50 @@ def _some(limit: int | None) -> int | None:
     return limit
 
 
-class StreamPlan:
+Place = TypeVar("Place")
+
+
+class _Tables(ABC, Generic[Place]):
+    """What readings have in common: all that is left as one table."""
+
+    def __init__(self) -> None:
+        self._came: list[pa.Table] = []
+
+    @abstractmethod
+    def table(self) -> Operation[pa.Table | None]:
+        """The next page as a table; None: there is none."""
+
+    @abstractmethod
+    def _place(self) -> Place:
+        """Where the next page begins."""
+
+    @abstractmethod
+    def _return_to(self, place: Place) -> None:
+        """Read on from there."""
+
+    def whole(self) -> Operation[pa.Table]:
+        """What is left as one table. Where it breaks off, what came is kept; asked again, it goes on behind that."""
+        if not self._came:
+            self._begun = self._place()
+        while (table := (yield from self.table())) is not None:
+            self._came.append(table)
+        whole = concat(self._came)
+        self._came.clear()
+        return whole
+
+    def _go_back(self) -> None:
+        """Pages go on where a table began that broke off: nobody was given what came of it."""
+        if self._came:
+            self._came.clear()
+            self._return_to(self._begun)
+
+
+class StreamPlan(_Tables[tuple[int | None, int | None, int | None, Verdict | None]]):
     """A reading of one stream, page by page or table by table."""
 
     def __init__(self, state: StoreState, wish: StreamWish, *, is_quiet: bool = False) -> None:
         """Nothing is read yet."""
+        super().__init__()
         _given.whole(from_seq=wish.from_seq, to_seq=wish.to_seq, page_size=wish.page_size)
         _given.as_of(wish.as_of)
         self._state, self._wish = state, wish
@@ -85,8 +125,6 @@ class StreamPlan:
         self._done = False
         self._check = Check(f"{wish.place[0]}/{wish.place[1]}", wish.order, wish.allow_holes)
         self._is_quiet, self._warnings = is_quiet, list[str]()
-        self._came: list[pa.Table] = []
-        self._begun = self._place()
 
     @property
     def verdict(self) -> Verdict | None:
@@ -123,25 +161,12 @@ class StreamPlan:
         self._take(seqs, verdict, next_seq, [] if said is None else [said])
         return table
 
-    def whole(self) -> Operation[pa.Table]:
-        """What is left as one table. Where it breaks off, what came is kept; asked again, it goes on behind that."""
-        if not self._came:
-            self._begun = self._place()
-        while (table := (yield from self.table())) is not None:
-            self._came.append(table)
-        whole = concat(self._came)
-        self._came.clear()
-        return whole
-
     def _place(self) -> tuple[int | None, int | None, int | None, Verdict | None]:
         return self._from, self._to, self._left, self._check.verdict
 
-    def _go_back(self) -> None:
-        """Pages go on where a table began that broke off: nobody was given what came of it."""
-        if self._came:
-            self._came.clear()
-            self._from, self._to, self._left, self._check.verdict = self._begun
-            self._done = False
+    def _return_to(self, place: tuple[int | None, int | None, int | None, Verdict | None]) -> None:
+        self._from, self._to, self._left, self._check.verdict = place
+        self._done = False
 
     def _take(self, seqs: Sequence[int], verdict: Verdict, next_seq: int | None, said: Iterable[str]) -> None:
         """A page is read once it is whole and heard of: where a warning is raised, who goes on gets this page."""
@@ -203,26 +228,22 @@ def _number(headers: Mapping[str, str], name: str) -> int | None:
     return None if text is None else int(text)
 
 
-class GlobalPlan:
+class GlobalPlan(_Tables[tuple[str | None, int | None]]):
     """A reading of the whole store in global order. `position` is where the next one may go on."""
 
     def __init__(
         self, state: StoreState, after: str | None, limit: int | None, page_size: int | None, filters: Filters
     ) -> None:
         """Nothing is read yet."""
+        super().__init__()
         _given.whole(page_size=page_size)
         self.position = after
         self._state, self._page_size, self._filters = state, page_size, filter_query(filters)
         self._left, self._done = _some(limit), False
-        self._came: list[pa.Table] = []
-        self._begun = (self.position, self._left)
 
     def page(self) -> Operation[list[Event] | None]:
         """The next events, which may be none while there are more; None: that is all there is now."""
-        if self._came:
-            # as in a stream: where a table began that broke off
-            self._came.clear()
-            (self.position, self._left), self._done = self._begun, False
+        self._go_back()
         if self._done:
             return None
         facts = yield from self._state.facts()
@@ -244,15 +265,11 @@ class GlobalPlan:
         self._go_on(table.num_rows, position)
         return table
 
-    def whole(self) -> Operation[pa.Table]:
-        """What is left as one table; as of a stream."""
-        if not self._came:
-            self._begun = (self.position, self._left)
-        while (table := (yield from self.table())) is not None:
-            self._came.append(table)
-        whole = concat(self._came)
-        self._came.clear()
-        return whole
+    def _place(self) -> tuple[str | None, int | None]:
+        return self.position, self._left
+
+    def _return_to(self, place: tuple[str | None, int | None]) -> None:
+        (self.position, self._left), self._done = place, False
 
     def ask_again(self) -> None:
         """What was all is no longer: time has passed."""
