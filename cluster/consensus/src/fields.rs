@@ -154,3 +154,13 @@ impl<'a> Take<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(FieldError::Trailing) }
     }
 }
+
+/// In tests: of these bytes, which begin with version 1, nothing shorter, longer or later is read.
+#[cfg(test)]
+pub(crate) fn only_whole<T>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, FieldError>) {
+    for end in 0..bytes.len() {
+        assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+    }
+    assert!(read(&[bytes, &[0]].concat()).is_err());
+    assert!(read(&[&[2], &bytes[1..]].concat()).is_err());
+}

@@ -77,7 +77,7 @@ fn refuse_foreign(config: &StoreConfig, cluster: u128) -> Result<(), StartError>
     let files = open(&durable.path)?;
     let line = match cluster_mark(&*files) {
         Ok(Some(there)) if there.cluster == cluster && there.store == *name => return Ok(()),
-        Ok(Some(there)) => format!("store {name}: {}", MarkError::Others(there)),
+        Ok(Some(there)) | Err(MarkError::Others(there)) => format!("store {name}: {}", MarkError::Others(there)),
         // files without it were put back so
         Ok(None) if DurableTier::is_there(&*files, &*open(&durable.manifest_path)?, config).map_err(fails)? => {
             return Ok(());
@@ -85,7 +85,6 @@ fn refuse_foreign(config: &StoreConfig, cluster: u128) -> Result<(), StartError>
         Ok(None) => ProofError::NotShared { store: name.clone(), location: durable.path.to_string() }.to_string(),
         // who joins is told
         Err(MarkError::Damaged) => return Ok(()),
-        Err(error @ MarkError::Others(_)) => format!("store {name}: {error}"),
         Err(MarkError::Object(error)) => return Err(fails(error.into())),
     };
     Err(StartError::Refused(vec![line]))

@@ -203,15 +203,7 @@ fn granted_of(body: &[u8]) -> Result<Granted, FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Nothing shorter, longer or later is read.
-    fn only_whole<T>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, FieldError>) {
-        for end in 0..bytes.len() {
-            assert!(read(&bytes[..end]).is_err(), "cut at {end}");
-        }
-        assert!(read(&[bytes, &[0]].concat()).is_err());
-        assert!(read(&[&[2], &bytes[1..]].concat()).is_err());
-    }
+    use crate::fields::only_whole;
 
     #[test]
     fn what_is_asked_and_answered_is_read_back_and_nothing_else() {

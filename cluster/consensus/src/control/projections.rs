@@ -263,6 +263,7 @@ fn progress_of(answer: &[u8]) -> Result<Option<Progress>, FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::only_whole;
 
     const SEEN: Seen = Seen { office: LeaderId { term: 7, node: 2 }, made_at: Micros(3), changes: 258 };
 
@@ -273,15 +274,6 @@ mod tests {
     fn progress() -> Progress {
         let (acknowledged, parked) = (vec![at(8), at(10)], vec![at(4), at(10)]);
         Progress { seen: SEEN, has_consumers: true, done: at(6), acknowledged, parked }
-    }
-
-    /// Nothing shorter, longer or later is read.
-    fn only_whole<T>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, FieldError>) {
-        for end in 0..bytes.len() {
-            assert!(read(&bytes[..end]).is_err(), "cut at {end}");
-        }
-        assert!(read(&[bytes, &[0]].concat()).is_err());
-        assert!(read(&[&[2], &bytes[1..]].concat()).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use crate::http::call::ServedStore;
 use crate::native::append::{AppendOutcomes, Checked, OUTCOME_BYTES, expected_of, lost};
 use crate::native::checks::{check_limits, check_payloads};
-use crate::native::refusal::refused;
+use crate::native::refusal::{no_room, refused};
 use crate::native::relay::Relay;
 use crate::native::session::Asker;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use strandline_client::wire::append_rows::AppendRows;
 use strandline_client::{Appended, Refused, StoredEvent};
 use strandline_engine::append::RowMap;
 use strandline_event::{BatchBuilder, BatchUnit, FieldNames, StampedBatch};
+use strandline_workers::RowsOutcome;
 use strandline_workers::permits::{BytePermit, BytePermits};
-use strandline_workers::{NodeError, RowsOutcome};
 use tokio::runtime::Handle;
 use tracing::{Instrument, Span};
 
@@ -75,8 +75,7 @@ impl CheckedRows {
                 // each has for itself what rows have together: it counts as if it had come so
                 drop((rows, permit));
                 let Some(permit) = permits.take(bytes_of(&appends)) else {
-                    let text = "too many bytes of appends are in flight: try again";
-                    let refused = refused(&NodeError::Overloaded(text), &store);
+                    let refused = no_room(&store);
                     return then(merged(outcomes, left.iter().map(|_| Err(refused.clone())).collect()));
                 };
                 let apart = Checked::new(appends, store.names());

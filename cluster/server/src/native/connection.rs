@@ -9,7 +9,7 @@ use crate::http::call::App;
 use crate::native::append::{AppendOutcomes, encode_outcomes};
 use crate::native::outbox::Outbox;
 use crate::native::pass::InParts;
-use crate::native::refusal::{of_api, refused};
+use crate::native::refusal::{no_room, of_api, refused};
 use crate::native::requests::{Decoded, Failed, decode, filter};
 use crate::native::scan::{Running, Scans};
 use crate::native::session::{BODY_BYTES_MAX, REQUESTS_MAX, Session, welcome};
@@ -37,7 +37,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -319,9 +319,7 @@ impl Connection {
                 Ok(())
             }
             Step::Skipped(header) => {
-                let text = "too many bytes of appends are in flight: try again";
-                let refused = refused(&NodeError::Overloaded(text), &self.session.served);
-                self.outbox.push(refused.encode(header.request).into_bytes());
+                self.outbox.push(no_room(&self.session.served).encode(header.request).into_bytes());
                 Ok(())
             }
             Step::Frame(frame) => {
@@ -382,19 +380,16 @@ impl Connection {
         let (bodies, read) = (self.session.bodies_elsewhere(), self.session.read_elsewhere());
         let asker = self.session.asker(self.from, decoded.name());
         let decoded = match decoded {
-            Decoded::Append(_) | Decoded::Rows(_) => {
-                let led = self.session.led_elsewhere();
-                let begun = span.clone();
-                let answered = move |outcomes: AppendOutcomes| {
-                    outbox.answer(request, encode_outcomes(request, &outcomes), room, BytePermit::default());
-                    drop((place, span));
-                };
-                let (permits, permit) = (app.node.permits().clone(), Arc::new(permit.unwrap_or_default()));
-                return begun.in_scope(|| match decoded {
-                    Decoded::Append(checked) => checked.begin(&served, (led, asker), permit, answered),
-                    Decoded::Rows(checked) => checked.begin(&served, (led, asker), (permits, permit), answered),
-                    _ => {}
-                });
+            Decoded::Append(checked) => {
+                let (led, permit) = (self.session.led_elsewhere(), Arc::new(permit.unwrap_or_default()));
+                let answered = answers(request, outbox, (place, room), span.clone());
+                return span.in_scope(|| checked.begin(&served, (led, asker), permit, answered));
+            }
+            Decoded::Rows(checked) => {
+                let (led, permit) = (self.session.led_elsewhere(), Arc::new(permit.unwrap_or_default()));
+                let answered = answers(request, outbox, (place, room), span.clone());
+                let permits = (app.node.permits().clone(), permit);
+                return span.in_scope(|| checked.begin(&served, (led, asker), permits, answered));
             }
             Decoded::Scan(wanted) => return self.spawn_parts(request, InParts::Scan(wanted)).await,
             Decoded::Subscribe(wanted) => return self.spawn_parts(request, InParts::Subscription(wanted)).await,
@@ -455,6 +450,19 @@ impl Drop for Connection {
     /// However it ends, nobody can grant its scans more.
     fn drop(&mut self) {
         self.scans.cancel_all();
+    }
+}
+
+/// Who answers the appends of a frame. Its place, and the span, are held until then.
+fn answers(
+    request: u64,
+    outbox: Arc<Outbox>,
+    (place, room): (OwnedSemaphorePermit, BytePermit),
+    span: Span,
+) -> impl FnOnce(AppendOutcomes) + Send + Sync + 'static {
+    move |outcomes| {
+        outbox.answer(request, encode_outcomes(request, &outcomes), room, BytePermit::default());
+        drop((place, span));
     }
 }
 

@@ -31,6 +31,11 @@ pub(super) fn refused(error: &NodeError, served: &ServedStore) -> Refused {
     refused
 }
 
+/// For appends whose bytes the node has no room for.
+pub(super) fn no_room(served: &ServedStore) -> Refused {
+    refused(&NodeError::Overloaded("too many bytes of appends are in flight: try again"), served)
+}
+
 fn facts(refused: &mut Refused, refusal: &Refusal) {
     refused.row = refusal.row;
     match &refusal.error {
