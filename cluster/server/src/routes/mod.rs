@@ -104,7 +104,9 @@ macro_rules! table {
     };
 }
 
+// the router asks one pattern after the other: what is called most stands first (no path fits two patterns)
 table! {
+    Data "/v1/stores/{store}/streams/{stream_type}/{stream_id}" { Read GET => streams::read, Append POST => streams::append }
     Both "/" { Open GET => meta::root }
     Both "/health" { Open GET => meta::health, Open HEAD => meta::health }
     Both "/ready" { Open GET => meta::ready, Open HEAD => meta::ready }
@@ -114,7 +116,6 @@ table! {
     Data "/v1/stores" { Token GET => stores::list }
     Data "/v1/stores/{store}" { Token GET => stores::one }
     Data "/v1/stores/{store}/stream-types" { Token GET => stores::stream_types, Admin POST => stores::register }
-    Data "/v1/stores/{store}/streams/{stream_type}/{stream_id}" { Read GET => streams::read, Append POST => streams::append }
     Data "/v1/stores/{store}/streams/{stream_type}/{stream_id}/head" { Read GET => streams::head }
     Data "/v1/stores/{store}/events" { Read GET => events::read_global, Append POST => bulk::append }
     Data "/v1/stores/{store}/events/{event_id}" { Read GET => events::by_id }
