@@ -111,6 +111,10 @@ class Tried(unittest.TestCase):
         self.fails("```python\n1 / 0\n```\n", "ZeroDivisionError")
         self.fails("```sql\nSELECT nothing\n```\n", "nothing")
 
+    def test_a_program_that_a_clean_machine_has_not(self) -> None:
+        tried("```sh\npython3 -c 'print(1)'\n```\n```output\n1\n```\n")
+        self.fails("```sh\npython -c 'print(1)'\n```\n", "it ended with 127")
+
     def test_a_request_that_is_refused(self) -> None:
         serve = "```sh background\nstrandline serve\n```\n"
         self.fails(serve + "```sh\ncurl -s localhost:7070/v1/stores/nobody\n```\n", "it ended with 22")

@@ -67,9 +67,11 @@ class World:
         programs = folder / "bin"
         programs.mkdir()
         (programs / "strandline").symlink_to(program)
-        # `python` is the one that has the package's needs
-        for name, script in (("python", ""), ("duckdb", f'"{HERE / "duckdb_cli.py"}" ')):
-            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {script}"$@"\n')
+        # `python3` is the one that has the package's needs; many systems have no `python`, so a page that names it fails
+        absent = "echo 'python: not found; there is python3' >&2; exit 127"
+        ours = f'exec "{sys.executable}"'
+        for name, script in (("python3", f'{ours} "$@"'), ("duckdb", f'{ours} "{HERE / "duckdb_cli.py"}" "$@"'), ("python", absent)):
+            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
             (programs / name).chmod(0o755)
         self.strict = folder / "strict"
         self.strict.mkdir()
