@@ -17,6 +17,9 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 LINKED = [*PAGES, ROOT / "README.md", ROOT / "cluster/deploy/README.md"]
 METRIC = re.compile(r"strandline_[a-z0-9_]+")
+# where commands are typed, and what is found in the one place alone
+PLACES = re.compile(r"clone of the repository|[Ii]n an empty folder")
+OF_CLONE = re.compile(r"""(?:^|[\s'"=])(?:\./)?((?:samples|stores|clients|scripts)/[\w.-]+)""")
 # labels that Prometheus gives to whatever it asks: one of ours under such a name would be called `exported_...`
 OF_PROMETHEUS = {"job", "instance"}
 
@@ -55,6 +58,20 @@ def order() -> list[str]:
         text = (DOCS / index).read_text()
         missing = [page.name for page in PAGES if page.name not in ("README.md", "SUMMARY.md") and f"({page.name})" not in text]
         findings += [f"docs/{index} does not name {name}" for name in missing]
+    return findings
+
+
+def lost(page: Path) -> list[str]:
+    """Commands that name folders of the repository which a page does not send its reader to."""
+    findings, kind, in_clone = [], "", False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        # the last place that it names counts
+        for place in PLACES.findall(line):
+            in_clone = place.startswith("clone")
+        if fence := re.match(r"\s*```(\w*)", line):
+            kind = "" if kind else fence[1]
+        elif kind == "sh" and not in_clone and (named := OF_CLONE.search(line)):
+            findings.append(f"{page.name}:{number}: `{named[1]}` is there in a clone of the repository: say before it to go there")
     return findings
 
 
@@ -217,6 +234,7 @@ def main() -> int:
     program = Path(sys.argv[1]).resolve()
     commands = Commands(program)
     findings = links(LINKED, ROOT) + order() + console() + comparison() + commands.table() + [found for page in LINKED for found in commands.findings(page)]
+    findings += [found for page in [*PAGES, ROOT / "README.md"] for found in lost(page)]
     with tempfile.TemporaryDirectory(prefix="page") as folder:
         world = World(Path(folder), program)
         try:

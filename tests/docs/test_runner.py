@@ -70,6 +70,23 @@ class Charts(unittest.TestCase):
             self.assertEqual(findings, ["templates name .Values.node, which values.yaml has not", "values.yaml has .nobody, which no template names"])
 
 
+class Places(unittest.TestCase):
+    def test_a_file_of_a_clone_that_the_reader_is_not_in(self) -> None:
+        load = "```sh\nstrandline ingest samples/a.ndjson\n```\n"
+        with tempfile.TemporaryDirectory() as folder:
+            page = Path(folder) / "page.md"
+            for text, found in (
+                (load, 1),
+                ("In a clone of the repository:\n" + load, 0),
+                ("In a clone of the repository, then in an empty folder:\n" + load, 1),
+                ("```sh not-run\npip install './clients/python[x]'      # in a clone of the repository\n```\n", 0),
+                ("`samples/a.ndjson` lies there\n```sh\ncurl localhost:7070/v1/stores/orders/scan\n```\n", 0),
+                ("```text\nsamples/a.ndjson\n```\n" + load, 1),
+            ):
+                page.write_text(text)
+                self.assertEqual(len(checks.lost(page)), found, text)
+
+
 class Metrics(unittest.TestCase):
     def test_names_that_break_the_conventions(self) -> None:
         holds = "# HELP strandline_events_total Stored.\n# TYPE strandline_events_total counter\n# HELP strandline_append_seconds Time.\n# TYPE strandline_append_seconds histogram\n"
