@@ -3,6 +3,7 @@
 use super::{append, data, key, lines};
 use crate::harness::{Http, Message, Sse, Store, run};
 use crate::oracles::files;
+use crate::security::until;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -481,5 +482,31 @@ fn an_event_that_fails_is_tried_again_then_parked_and_can_be_replayed() {
     {
         http.post(&format!("subscriptions/s/{route}"), &body).expect_error(400, "bad_request");
     }
+    server.stop();
+}
+
+/// A consumer that hangs says neither yes nor no.
+#[test]
+fn who_says_nothing_in_time_is_given_an_event_again_until_it_is_parked() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let wish = json!({ "attempts_max": 2, "ack_within_s": 0.1 });
+    assert_eq!(http.post("subscriptions/s", &wish).expect(201)["ack_within_s"], json!(0.1));
+    let (mut stream, _) = consumer(&http, "").unwrap();
+    append(&http, "a", 0..1);
+    let (first, again) = (stream.event(), stream.event());
+    assert_eq!((first.attempt, again.attempt, &again.id), (1, 2, &first.id));
+    until("it is parked", || http.get("subscriptions/s").expect(200)["parked"][0].is_object());
+    let status = http.get("subscriptions/s").expect(200);
+    let parked = &status["parked"][0];
+    assert_eq!((&parked["attempts"], &parked["reason"]), (&json!(2), &json!("no acknowledgement in time")), "{status}");
+    let counts = ["in_flight", "waiting", "consumers"].map(|name| status[name].as_u64());
+    assert_eq!(counts, [Some(0), Some(0), Some(1)], "it is still connected: {status}");
+    // what comes behind it in its stream is not held up
+    append(&http, "a", 1..2);
+    let next = stream.event();
+    assert_eq!((data(&next)["seq"].as_u64(), next.attempt), (Some(2), 1));
+    drop(stream);
     server.stop();
 }
