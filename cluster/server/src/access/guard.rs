@@ -12,7 +12,7 @@ use crate::connections::Connection;
 use crate::error::ApiError;
 use crate::http::call::App;
 use crate::http::head;
-use crate::routes::need_of;
+use crate::routes::{need_of, only_reads};
 use crate::trace;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -75,7 +75,8 @@ async fn guarded(
         return Ok(request.into_response(closing(ApiError::new(ErrorKind::Overloaded, text))));
     }
     let app = request.app_data::<Data<App>>().cloned();
-    let need = request.match_pattern().and_then(|pattern| need_of(request.method().as_str(), &pattern));
+    let pattern = request.match_pattern();
+    let need = pattern.as_deref().and_then(|pattern| need_of(request.method().as_str(), pattern));
     let (Some(app), Some(need)) = (app, need) else {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
@@ -83,7 +84,7 @@ async fn guarded(
     let asked = Asked { from, method: method.as_str(), path: &path };
     if need != Need::Open
         && !app.access.asks_for_tokens()
-        && let Some(why) = origin::refusal(request.headers(), method.is_safe())
+        && let Some(why) = origin::refusal(request.headers(), only_reads(&method, pattern.as_deref()))
     {
         let error = ApiError::new(ErrorKind::Forbidden, why);
         app.access.audit.refused(&app.access.nobody(), &asked, error.code(), error.message());

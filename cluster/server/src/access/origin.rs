@@ -2,8 +2,8 @@
 //!
 //! Without tokens a node listens on loopback only, and whoever can connect may do everything. A browser on that machine can, for any page
 //! that it shows: so a request that a page of another origin sends is refused unless it only reads (what it reads the browser keeps from
-//! the page), and so is one under a name that such a page may have pointed here. Addresses and `localhost` are no such names. With tokens
-//! none of this is asked: a page has none.
+//! the page; what a consumer of a named subscription is given is taken from others), and so is one under a name that such a page may have
+//! pointed here. Addresses and `localhost` are no such names. With tokens none of this is asked: a page has none.
 
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use std::net::IpAddr;

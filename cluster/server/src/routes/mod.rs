@@ -172,8 +172,15 @@ fn matching(path: &str) -> String {
     path.replace('}', ":[^/]*}")
 }
 
+/// Where a consumer takes events.
+const TAKEN_FROM: &str = "/v1/stores/{store}/subscriptions/{name}/events";
 /// Routes that are followed: they have no head to ask for.
-const FOLLOWED: [&str; 2] = ["/v1/stores/{store}/subscribe", "/v1/stores/{store}/subscriptions/{name}/events"];
+const FOLLOWED: [&str; 2] = ["/v1/stores/{store}/subscribe", TAKEN_FROM];
+
+/// Whether a request of this pattern changes nothing. What a consumer takes nobody else is given meanwhile, and its silence counts against the events.
+pub(crate) fn only_reads(method: &Method, pattern: Option<&str>) -> bool {
+    method.is_safe() && pattern.is_none_or(|pattern| pattern != matching(TAKEN_FROM))
+}
 
 /// Whether HEAD is answered by the pattern's GET.
 pub(crate) fn answers_head(pattern: &str) -> bool {

@@ -33,7 +33,7 @@ fn a_page_of_another_origin_changes_nothing_where_no_token_is_asked_for() {
     let server = start(folder.path(), "");
     let sent = |method: &str, path: &str, headers: &str| {
         let mut socket = TcpStream::connect(server.address).unwrap();
-        let body = r#"{"events":[{"event_type":"E","data":1}]}"#;
+        let body = if method == "GET" { "" } else { r#"{"events":[{"event_type":"E","data":1}]}"# };
         let head =
             format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n", body.len());
         socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
@@ -51,6 +51,16 @@ fn a_page_of_another_origin_changes_nothing_where_no_token_is_asked_for() {
     assert_eq!(server.get("events").ok(200)["events"].as_array().unwrap().len(), 0);
     let own = format!("host: {0}\r\norigin: http://{0}\r\nsec-fetch-site: same-origin\r\n", server.address);
     assert!(sent("POST", stream, &own).starts_with("HTTP/1.1 201"));
+    // what a consumer is given is taken from others
+    server.post("subscriptions/x", "{}").ok(201);
+    let (given, followed) = ("/v1/stores/s/subscriptions/x/events?idle_s=0", "/v1/stores/s/subscribe?idle_s=0");
+    for page in ["origin: https://evil.example\r\n", "sec-fetch-site: cross-site\r\n"] {
+        let elsewhere = format!("host: 127.0.0.1:7070\r\n{page}");
+        let answer = sent("GET", given, &elsewhere);
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("another origin"), "{answer}");
+        assert!(sent("GET", followed, &elsewhere).starts_with("HTTP/1.1 200"));
+    }
+    assert!(sent("GET", given, &own).starts_with("HTTP/1.1 200"));
     is_well(&server);
 }
 
