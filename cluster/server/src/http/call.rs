@@ -124,7 +124,10 @@ impl App {
 fn unknown_store<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> ApiError {
     let known: Vec<&str> = known.map(String::as_str).collect();
     let shown: String = name.chars().take(128).collect();
-    let text = format!("there is no store `{shown}`; this node serves {}", known.join(", "));
+    let text = match known.as_slice() {
+        [] => format!("there is no store `{shown}`; this token is for stores that this node does not serve"),
+        known => format!("there is no store `{shown}`; this node serves {}", known.join(", ")),
+    };
     ApiError::not_found(text).with("stores", known)
 }
 

@@ -118,6 +118,7 @@ fn store(app: &App, who: &Principal, name: &str) -> Result<Arc<ServedStore>, Ref
     let stores = app.stores_for(who);
     match stores.as_slice() {
         [only] => Ok(Arc::clone(only)),
+        [] => Err(Refused::new(ErrorKind::NotFound, "this token is for stores that this node does not serve")),
         _ => {
             let known: Vec<&str> = stores.iter().map(|served| served.store.name()).collect();
             let text = format!("name a store: this node serves {}", known.join(", "));

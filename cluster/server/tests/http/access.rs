@@ -174,13 +174,16 @@ fn a_store_that_a_token_does_not_name_does_not_exist_for_it() {
     for (method, path, _) in of_a_store {
         let error = request(&other, &method, &path, NAMES).error(404, "not_found");
         assert_eq!(error["details"]["stores"], json!([]), "{method} {path}: {error}");
+        assert!(error["error"].as_str().unwrap().ends_with("; this token is for stores that this node does not serve"));
     }
     let error = other.get("/api/dereg/eventstores/s").error(404, "not_found");
     assert_eq!(error["details"]["stores"], json!([]), "{error}");
     assert_eq!(other.get("/v1/stores").ok(200), json!({ "stores": [] }));
     assert_eq!(other.get("/info").ok(200)["stores"], json!([]));
-    let refused = connect(&server, &other.1[7..], "s").err().unwrap();
-    assert_eq!(refused.kind(), Some(ErrorKind::NotFound));
+    for store in ["s", ""] {
+        let refused = connect(&server, &other.1[7..], store).err().unwrap();
+        assert_eq!(refused.kind(), Some(ErrorKind::NotFound), "{store}: {refused}");
+    }
     server.stop();
 }
 
