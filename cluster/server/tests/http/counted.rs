@@ -151,3 +151,12 @@ fn what_subscribers_are_given_counts() {
     assert_eq!(given.matches("\ndata: {\"event_id\"").count(), 3, "{given}");
     assert_eq!(told(&server, "followed_events_total"), 3.0);
 }
+
+/// Whoever makes a subscription names it: what would end a label, or begin another series, stays in it.
+#[test]
+fn the_name_of_a_subscription_stays_in_its_label() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.post("subscriptions/a%22%5C%22%7D%201%20%5C", "{}").ok(201);
+    assert_eq!(told(&server, r#"subscription_parked{store="s",subscription="a\"\\\"} 1 \\"}"#), 0.0);
+}
