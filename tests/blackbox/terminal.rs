@@ -1,6 +1,6 @@
 //! What goes on on a terminal, where a person watches until it is enough, and what a shell offers who types.
 
-use crate::harness::{Server, Store, program, run_command};
+use crate::harness::{Server, Store, program, root, run_command};
 use crate::oracles::python;
 use serde_json::json;
 use std::process::Command;
@@ -23,6 +23,24 @@ while seen.count(b'\x1b[2J\x1b[H') < 2:
 os.write(fd, b'\x03')
 os.waitpid(pid, 0)
 sys.stdout.buffer.write(seen)
+";
+
+/// Runs a command on a terminal to its end; prints what was shown, and ends as it.
+const TO_ITS_END: &str = r"
+import fcntl, os, pty, struct, sys, termios
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 120, 0, 0))
+    os.execv(sys.argv[1], sys.argv[1:])
+seen, part = b'', b' '
+while part:
+    try:
+        part = os.read(fd, 65536)
+    except OSError:
+        part = b''
+    seen += part
+sys.stdout.buffer.write(seen)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 ";
 
 /// What bash offers for the last of these words, with the completions that the program prints.
@@ -81,6 +99,26 @@ fn a_small_terminal_holds_what_is_watched_and_no_color_is_minded() {
             assert!(plain.contains(told), "{told} is not in {plain}");
         }
     }
+    server.stop();
+}
+
+/// Where nobody watches a log of it would be full of bars.
+#[test]
+fn a_load_shows_how_far_it_is_to_who_watches_alone() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let sample = root().join("samples/flights-sample.ndjson.zst").to_string_lossy().into_owned();
+    let mut command = Command::new(python());
+    command.args(["-c", TO_ITS_END]).arg(program().get_program()).env("TERM", "xterm");
+    command.args(["ingest", &sample, "--url", server.url()]);
+    let watched = run_command(command, b"");
+    assert!(watched.code == 0 && watched.stdout.contains("appended 11210, already there 0"), "{watched:?}");
+    let shown = watched.stdout.split('\r').any(|line| line.contains("% ") && line.contains("11210 events"));
+    assert!(shown, "{watched:?}");
+    let unwatched = server.client(&["ingest", &sample]);
+    let told = format!("{}{}", unwatched.stdout, unwatched.stderr);
+    assert!(unwatched.code == 0 && told.contains("appended 0, already there 11210"), "{unwatched:?}");
+    assert!(!told.contains(['\r', '\u{1b}', '%']), "{told:?}");
     server.stop();
 }
 
