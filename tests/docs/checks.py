@@ -63,7 +63,8 @@ def order() -> list[str]:
 
 def lost(page: Path) -> list[str]:
     """Commands that name folders of the repository which a page does not send its reader to."""
-    findings, kind, in_clone = [], "", False
+    findings: list[str] = []
+    kind, in_clone = "", False
     for number, line in enumerate(page.read_text().splitlines(), 1):
         # the last place that it names counts
         for place in PLACES.findall(line):
