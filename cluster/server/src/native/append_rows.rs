@@ -9,6 +9,7 @@
 use crate::http::call::ServedStore;
 use crate::native::append::{AppendOutcomes, Checked, OUTCOME_BYTES, expected_of, lost};
 use crate::native::checks::{check_limits, check_payloads};
+use crate::native::connection::DECODE_HERE_BYTES_MAX;
 use crate::native::refusal::{no_room, refused};
 use crate::native::relay::Relay;
 use crate::native::session::Asker;
@@ -21,6 +22,7 @@ use strandline_event::{BatchBuilder, BatchUnit, FieldNames, StampedBatch};
 use strandline_workers::RowsOutcome;
 use strandline_workers::permits::{BytePermit, BytePermits};
 use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tracing::{Instrument, Span};
 
 /// Single events, checked.
@@ -70,18 +72,23 @@ impl CheckedRows {
             if left.is_empty() {
                 return then(outcomes.into_iter().flatten().map(Ok).collect());
             }
-            let apart = async move {
-                let Some(appends) = by_themselves(&rows, &left) else { return then(merged(outcomes, Vec::new())) };
-                // each has for itself what rows have together: it counts as if it had come so
-                drop((rows, permit));
-                let Some(permit) = permits.take(bytes_of(&appends)) else {
-                    let refused = no_room(&store);
-                    return then(merged(outcomes, left.iter().map(|_| Err(refused.clone())).collect()));
+            let others = async move {
+                let (count, judging) = (left.len(), Arc::clone(&store));
+                let check = move |appends: Appends| {
+                    // each has for itself what rows have together: it counts as if it had come so
+                    drop(permit);
+                    let permit = permits.take(bytes_of(&appends))?;
+                    Some((Checked::new(appends, judging.names()), Arc::new(permit)))
                 };
-                let apart = Checked::new(appends, store.names());
-                apart.begin(&store, (relay, asker), Arc::new(permit), move |others| then(merged(outcomes, others)));
+                match apart(rows, left, check).await {
+                    None => then(merged(outcomes, Vec::new())),
+                    Some(None) => then(merged(outcomes, vec![Err(no_room(&store)); count])),
+                    Some(Some((checked, permit))) => {
+                        checked.begin(&store, (relay, asker), permit, move |others| then(merged(outcomes, others)));
+                    }
+                }
             };
-            runtime.spawn(apart.instrument(span));
+            runtime.spawn(others.instrument(span));
         };
         if are_apart {
             return told(RowsOutcome::Apart);
@@ -104,6 +111,22 @@ fn stored(count: usize, stamped: &StampedBatch, map: &RowMap) -> Vec<Option<Appe
         }
     }
     outcomes
+}
+
+/// Some of the rows, each as an append that came by itself, and what `then` makes of them. All that they hold is copied and looked at once more: of a
+/// large frame on a thread that no other request waits for. `None`: nothing is made of them.
+async fn apart<T: Send + 'static>(
+    rows: AppendRows,
+    left: Vec<usize>,
+    then: impl FnOnce(Appends) -> T + Send + 'static,
+) -> Option<T> {
+    let is_large = rows.batch.bytes().len() > DECODE_HERE_BYTES_MAX;
+    let make = move || {
+        let appends = by_themselves(&rows, &left)?;
+        drop(rows);
+        Some(then(appends))
+    };
+    if is_large { spawn_blocking(make).await.ok().flatten() } else { make() }
 }
 
 /// Some of the rows, each as an append that came by itself. `None`: one is over a limit, and would have been refused.
@@ -132,6 +155,8 @@ fn merged(stored: Vec<Option<Appended>>, others: AppendOutcomes) -> AppendOutcom
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
+    use std::sync::mpsc;
     use strandline_client::Expected;
     use strandline_event::{ErrorKind, EventId, EventInput, Micros, Seq};
 
@@ -175,5 +200,32 @@ mod tests {
             assert_eq!((view.stream_type(), format!("{:?}", view.input(0))), ("T", format!("{row:?}")));
         }
         assert_eq!(appends.len(), 2);
+    }
+
+    #[test]
+    fn rows_of_a_large_frame_become_appends_by_no_thread_of_the_runtime() {
+        let rows = |count: usize| {
+            let data = format!("\"{}\"", "x".repeat(1000));
+            let mut batch = BatchBuilder::new("T", BatchUnit::Rows);
+            for _ in 0..count {
+                batch
+                    .push(&EventInput { stream_id: "s", event_type: "E", data: &data, ..EventInput::default() })
+                    .unwrap();
+            }
+            AppendRows { batch: batch.finish().unwrap(), expected: vec![Expected::Any; count] }
+        };
+        let count = |appends: Appends| appends.appends.len();
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // the one thread for such work is held
+            let (free, held) = mpsc::channel::<()>();
+            let holding = spawn_blocking(move || held.recv());
+            assert_eq!(apart(rows(3), vec![0, 2], count).now_or_never(), Some(Some(2)));
+            let mut later = Box::pin(apart(rows(100), (0..100).collect(), count));
+            assert!((&mut later).now_or_never().is_none(), "it waits for the thread");
+            free.send(()).unwrap();
+            assert_eq!(later.await, Some(100));
+            holding.await.unwrap().unwrap();
+        });
     }
 }

@@ -44,7 +44,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The part of the node's bytes of answers that one connection may hold.
 const ANSWERS_PART: usize = 4;
 /// A larger body is not looked at on a thread that other connections wait for.
-const DECODE_HERE_BYTES_MAX: usize = 64 << 10;
+pub(super) const DECODE_HERE_BYTES_MAX: usize = 64 << 10;
 
 /// A connection that is served.
 pub(super) struct Connection {
