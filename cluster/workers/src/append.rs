@@ -107,7 +107,7 @@ impl AppendReply {
             (Answer::Done(outcome), Some(_)) => {
                 (outcome.stamped.as_ref().map_or(0, |stamped| stamped.rows() as u64), 0)
             }
-            (Answer::Refused(refusal), Some(_)) if matches!(refusal.error, AppendError::NotLeader { .. }) => (0, 0),
+            (Answer::Refused(refusal), Some(_)) if comes_again(&refusal.error) => (0, 0),
             (Answer::Refused(_), each) => (0, each.unwrap_or(1)),
             (Answer::Again(_), _) => (0, 0),
         }
@@ -117,6 +117,18 @@ impl AppendReply {
     pub(crate) fn refuse(self, error: NodeError) {
         self.to.send(Err(error));
     }
+}
+
+/// Whether rows that are refused together come again, each by itself: nothing was done, and one of them may be the reason (it is large, or what it names
+/// cannot be looked up) or another node may do them.
+pub(crate) const fn comes_again(error: &AppendError) -> bool {
+    matches!(
+        error,
+        AppendError::NotLeader { .. }
+            | AppendError::DiskFull { .. }
+            | AppendError::Unavailable { .. }
+            | AppendError::Shape(_)
+    )
 }
 
 impl ReplyTo {
@@ -295,8 +307,10 @@ mod tests {
         for (answer, of_rows, of_one) in [
             // none of them is stored
             (Answer::Done(Box::default()), (0, 0), (1, 0)),
-            (refused(AppendError::OtherTenant), (0, 3), (0, 1)),
+            (refused(AppendError::OutcomeUnknown { reason: String::new() }), (0, 3), (0, 1)),
             (refused(AppendError::NotLeader { leader: None }), (0, 0), (0, 1)),
+            (refused(AppendError::DiskFull { needed_bytes: 9 }), (0, 0), (0, 1)),
+            (refused(AppendError::Unavailable { reason: String::new() }), (0, 0), (0, 1)),
             (Answer::Again(Again::Elsewhere { log }), (0, 0), (0, 0)),
         ] {
             assert_eq!((rows.decided(&answer), alone.decided(&answer)), (of_rows, of_one), "{answer:?}");

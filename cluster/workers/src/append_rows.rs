@@ -10,7 +10,7 @@
 //! Invariant: nothing was done to what is given back.
 
 use crate::answers::AnswerList;
-use crate::append::{AppendReply, HASH_HERE_BYTES_MAX};
+use crate::append::{AppendReply, HASH_HERE_BYTES_MAX, comes_again};
 use crate::error::NodeError;
 use crate::permits::BytePermit;
 use crate::store::StoreHandle;
@@ -52,24 +52,54 @@ impl StoreHandle {
         }
         request.on_error = OnError::Skip;
         let waiting = &self.node.shared.metrics.appends_waiting;
-        let store = self.clone();
-        let reply = AppendReply::of_rows(each.len(), permit, waiting, move |answers| then(store.said_of_rows(answers)));
+        let reply = AppendReply::of_rows(each.len(), permit, waiting, move |answers| then(said(answers)));
         request.each = Some(each.into());
         self.send_to(&owner, vec![(request, reply)]);
     }
+}
 
-    fn said_of_rows(&self, answers: AnswerList) -> RowsOutcome {
-        let error = match answers.into_iter().next().flatten() {
-            None => NodeError::OutcomeUnknown,
-            Some(Ok(Answer::Again(_))) => return RowsOutcome::Apart,
-            Some(Ok(Answer::Done(outcome))) => {
-                let AppendOutcome { stamped, rows, .. } = *outcome;
-                return stamped.map_or(RowsOutcome::Apart, |stamped| RowsOutcome::Stored(stamped, rows));
-            }
-            Some(Ok(Answer::Refused(refusal))) => self.with_leader(NodeError::Refused(*refusal)),
-            Some(Err(error)) => error,
-        };
-        // that is said where another node has it
-        if matches!(error, NodeError::NotLeader { .. }) { RowsOutcome::Apart } else { RowsOutcome::Failed(error) }
+fn said(answers: AnswerList) -> RowsOutcome {
+    match answers.into_iter().next().flatten() {
+        None => RowsOutcome::Failed(NodeError::OutcomeUnknown),
+        Some(Ok(Answer::Again(_))) => RowsOutcome::Apart,
+        Some(Ok(Answer::Done(outcome))) => {
+            let AppendOutcome { stamped, rows, .. } = *outcome;
+            stamped.map_or(RowsOutcome::Apart, |stamped| RowsOutcome::Stored(stamped, rows))
+        }
+        Some(Ok(Answer::Refused(refusal))) if comes_again(&refusal.error) => RowsOutcome::Apart,
+        Some(Ok(Answer::Refused(refusal))) => RowsOutcome::Failed(NodeError::Refused(*refusal)),
+        Some(Err(error)) => RowsOutcome::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_engine::append::{AppendError, Refusal};
+
+    #[test]
+    fn what_is_said_of_all_rows_together_is_told_only_where_it_is_so_of_each() {
+        let is_apart = |answer| matches!(said(vec![answer]), RowsOutcome::Apart);
+        let refused = |error| Some(Ok(Answer::Refused(Box::new(Refusal { row: None, error }))));
+        let reason = String::new;
+        for error in [
+            AppendError::NotLeader { leader: None },
+            // there may be room for some of them
+            AppendError::DiskFull { needed_bytes: 9 },
+            // what others name may be known
+            AppendError::Unavailable { reason: reason() },
+        ] {
+            assert!(is_apart(refused(error.clone())), "{error}");
+        }
+        // they were accepted: nobody may try them again for their callers
+        for error in [
+            AppendError::OutcomeUnknown { reason: reason() },
+            AppendError::NotCommitted { kind: strandline_event::ErrorKind::Unavailable, reason: reason() },
+        ] {
+            assert!(!is_apart(refused(error.clone())), "{error}");
+        }
+        assert!(matches!(said(vec![None]), RowsOutcome::Failed(NodeError::OutcomeUnknown)));
+        assert!(matches!(said(vec![Some(Err(NodeError::Draining))]), RowsOutcome::Failed(NodeError::Draining)));
+        assert!(is_apart(Some(Ok(Answer::Done(Box::default())))));
     }
 }

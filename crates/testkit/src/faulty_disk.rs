@@ -17,6 +17,8 @@ pub enum DiskFault {
     NoDescriptor,
     /// There is no room for a new file.
     NoRoom,
+    /// No room is left: logs have what they hold ahead.
+    Full,
     /// Room is promised, and then a write finds none.
     WritesFull,
     /// A sync fails: nobody knows what is on the disk.
@@ -96,7 +98,12 @@ impl FaultyDisk {
     }
 
     fn suffers(&self, path: &Path) -> bool {
-        let log = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("");
+        self.is_of(path.parent())
+    }
+
+    /// Whether a folder is that of a log which suffers.
+    fn is_of(&self, dir: Option<&Path>) -> bool {
+        let log = dir.and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("");
         log.contains(&self.shared.logs)
     }
 
@@ -144,7 +151,9 @@ impl Disk for FaultyDisk {
     }
 
     fn space(&self, path: &Path) -> io::Result<DeviceSpace> {
-        self.real.space(path)
+        let space = self.real.space(path)?;
+        let is_full = self.shared.fault() == DiskFault::Full && self.is_of(Some(path));
+        Ok(if is_full { DeviceSpace { free_bytes: 0, ..space } } else { space })
     }
 }
 

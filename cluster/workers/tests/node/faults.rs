@@ -2,8 +2,8 @@
 
 use super::*;
 use strandline_testkit::faulty_disk::{DiskFault, FaultyDisk};
-use strandline_workers::NodeDisk;
 use strandline_workers::subscriptions::Consumed;
+use strandline_workers::{NodeDisk, RowsOutcome};
 
 fn on(disk: &FaultyDisk, dir: &Path) -> NodeOptions {
     let drain_timeout = Duration::from_millis(600);
@@ -27,6 +27,34 @@ fn a_log_that_cannot_be_made_refuses_its_append_and_is_made_later() {
         }
         disk.set(DiskFault::Well);
         assert_eq!(append(&node, &store, "c", 2).await.unwrap(), (1, 2));
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn rows_that_find_no_room_together_are_to_come_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let disk = FaultyDisk::new();
+        let node = Node::start(declarations(dir, ""), on(&disk, dir)).await.unwrap();
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 1).await.unwrap();
+        disk.set(DiskFault::Full);
+        // more than a log that has hardly begun holds ahead
+        let (data, many) = (format!("\"{}\"", "x".repeat(1_000_000)), 20);
+        let mut rows = BatchBuilder::new("Call", BatchUnit::Rows);
+        let large = EventInput { stream_id: "c", event_type: "Ticked", data: &data, ..EventInput::default() };
+        (0..many).for_each(|_| rows.push(&large).unwrap());
+        let (told, said) = tokio::sync::oneshot::channel();
+        let told = move |outcome| drop(told.send(outcome));
+        store.append_rows_then(rows.finish().unwrap(), vec![Expected::Any; many], permit(&node), told);
+        let outcome = said.await.unwrap();
+        assert!(matches!(outcome, RowsOutcome::Apart), "{outcome:?}");
+        assert_eq!(node.metrics().appends_refused.get(), 0, "whether one finds room is said of it alone");
+        disk.set(DiskFault::Well);
         drop(store);
         stop(node).await;
     })
