@@ -41,7 +41,7 @@ pub(crate) struct AppendReply {
     span: Span,
     /// How many appends the request is, where each of its rows is one.
     each: Option<u64>,
-    _permit: Arc<BytePermit>,
+    permit: Arc<BytePermit>,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl AppendReply {
 
     /// Answers. A client that is gone does not mind.
     pub(crate) fn send(self, answer: Answer) {
-        self.to.send(Ok(answer));
+        self.say(Ok(answer));
     }
 
     /// The replies to appends that came together, and who takes all their answers.
@@ -78,7 +78,7 @@ impl AppendReply {
         let (began, span) = (Instant::now(), spans::appends(count));
         let place = |at| {
             let to = ReplyTo::Place(Arc::clone(&answers), at);
-            Self { to, began, span: span.clone(), each: None, _permit: Arc::clone(permit) }
+            Self { to, began, span: span.clone(), each: None, permit: Arc::clone(permit) }
         };
         (0..count).map(place).collect()
     }
@@ -92,7 +92,7 @@ impl AppendReply {
     ) -> Self {
         let to = ReplyTo::Place(Answers::new(1, waiting.mark(count), done), 0);
         let (began, span) = (Instant::now(), spans::appends(count));
-        Self { to, began, span, each: Some(count as u64), _permit: Arc::clone(permit) }
+        Self { to, began, span, each: Some(count as u64), permit: Arc::clone(permit) }
     }
 
     /// How often the time until an answer that decides so many appends counts. What comes by itself counts each time, also where it is to come again.
@@ -115,7 +115,14 @@ impl AppendReply {
 
     /// What an owner that stops says: nothing of it was stored.
     pub(crate) fn refuse(self, error: NodeError) {
-        self.to.send(Err(error));
+        self.say(Err(error));
+    }
+
+    /// Gives its bytes back first: who hears the answer may have to count anew what is left of them.
+    fn say(self, answer: Result<Answer, NodeError>) {
+        let Self { to, permit, .. } = self;
+        drop(permit);
+        to.send(answer);
     }
 }
 
@@ -237,7 +244,7 @@ impl Submission<'_> {
         let (answer, answered) = oneshot::channel();
         let to = ReplyTo::One(answer, self.waiting.mark(1));
         let span = spans::append(&self.batch);
-        let reply = AppendReply { to, began: Instant::now(), span, each: None, _permit: Arc::clone(&self.permit) };
+        let reply = AppendReply { to, began: Instant::now(), span, each: None, permit: Arc::clone(&self.permit) };
         match self.owner.try_send(Append { request, reply }) {
             Ok(()) => answered.await.map_err(|_| NodeError::OutcomeUnknown)?,
             Err(refused) => Err(not_taken(&refused)),
@@ -319,6 +326,23 @@ mod tests {
         rows.refuse(NodeError::Draining);
         alone.refuse(NodeError::Draining);
         assert_eq!(waiting.get(), 0);
+    }
+
+    #[test]
+    fn who_hears_an_answer_has_its_bytes_back() {
+        let (permit, waiting) = (Arc::new(BytePermit::default()), Gauge::default());
+        let heard = mpsc::channel();
+        for is_refused in [false, true] {
+            let (told, shared) = (heard.0.clone(), Arc::downgrade(&permit));
+            let told = move |_| told.send(shared.strong_count()).unwrap();
+            let reply = AppendReply::of_rows(3, &permit, &waiting, told);
+            assert_eq!(Arc::strong_count(&permit), 2);
+            match is_refused {
+                false => reply.send(Answer::Done(Box::default())),
+                true => reply.refuse(NodeError::Draining),
+            }
+            assert_eq!(heard.1.try_recv(), Ok(1));
+        }
     }
 
     #[test]

@@ -32,19 +32,22 @@ pub enum RowsOutcome {
 
 impl StoreHandle {
     /// Appends single events, `each` being where the stream of a row must stand. `then` must not wait: the owner of the log may be who calls
-    /// it.
+    /// it. Nothing here holds `permit` by then.
     pub fn append_rows_then(
         &self,
         batch: BatchBytes,
         each: Vec<Expected>,
-        permit: &Arc<BytePermit>,
+        permit: Arc<BytePermit>,
         then: impl FnOnce(RowsOutcome) + Send + Sync + 'static,
     ) {
         let rules = self.parts.store.rules();
         // ids of a whole store are reserved for each append by itself
         let is_reserved = rules.scope == Scope::Store && self.parts.replicas.is_some();
         let owner = self.straight_owner_of(std::iter::once(batch.view())).filter(|_| !is_reserved);
-        let Some(owner) = owner else { return then(RowsOutcome::Apart) };
+        let Some(owner) = owner else {
+            drop(permit);
+            return then(RowsOutcome::Apart);
+        };
         let mut request = AppendRequest::new(batch);
         // of a larger one its owner makes them: here other requests wait for this thread
         if request.batch.bytes().len() <= HASH_HERE_BYTES_MAX {
@@ -52,7 +55,8 @@ impl StoreHandle {
         }
         request.on_error = OnError::Skip;
         let waiting = &self.node.shared.metrics.appends_waiting;
-        let reply = AppendReply::of_rows(each.len(), permit, waiting, move |answers| then(said(answers)));
+        let reply = AppendReply::of_rows(each.len(), &permit, waiting, move |answers| then(said(answers)));
+        drop(permit);
         request.each = Some(each.into());
         self.send_to(&owner, vec![(request, reply)]);
     }

@@ -91,9 +91,10 @@ impl CheckedRows {
             runtime.spawn(others.instrument(span));
         };
         if are_apart {
+            drop(counted);
             return told(RowsOutcome::Apart);
         }
-        served.store.append_rows_then(batch, each, &counted, told);
+        served.store.append_rows_then(batch, each, counted, told);
     }
 }
 
