@@ -8,8 +8,8 @@ use crate::manifest;
 use crate::objects::{Created, KEYRING_FOLDER, NotCreated, ObjectError, Objects, SealedObjects, SharedObjects, create};
 use crate::tier::OpenError;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use strandline_deql::StoreConfig;
 use strandline_event::ErrorKind;
 use strandline_keys::{DataKey, KeyError, KeyName, KeyProvider, Keyring, Purpose, StoreKeys};
@@ -43,12 +43,14 @@ pub(crate) struct Ring {
     opened: AtomicU64,
     /// Looks that found some.
     failures: AtomicU64,
+    /// Why something that others sealed was not opened, the first time.
+    missed: OnceLock<Arc<str>>,
 }
 
 impl Ring {
     pub(crate) fn new(keys: StoreKeys, manifests: SharedObjects, provider: Arc<dyn KeyProvider>) -> Self {
         let (trouble, failures, opened) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
-        Self { keys: Arc::new(keys), manifests, provider, trouble, opened, failures }
+        Self { keys: Arc::new(keys), manifests, provider, trouble, opened, failures, missed: OnceLock::new() }
     }
 
     /// Takes a newer keyring, and finds out whether the next start would open it. What is open goes on in any case.
@@ -93,16 +95,39 @@ impl Ring {
     }
 
     /// The key of this name, by the newest revision if need be.
-    pub(crate) fn find(&self, name: &KeyName, purpose: Purpose<'_>) -> Result<DataKey, KeyError> {
+    ///
+    /// # Errors
+    /// [`is_away`] tells a key that cannot be had now from one that is not there, or does not open.
+    pub(crate) fn find(&self, name: &KeyName, purpose: Purpose<'_>) -> Result<DataKey, OpenError> {
         match self.keys.find(name, purpose) {
-            Err(KeyError::NoKey(number)) => {
-                if let Ok(Some((_, ring))) = newest(&*self.manifests) {
-                    self.keys.take(&ring, &*self.provider).inspect_err(|error| self.found(Some(error.to_string())))?;
+            Err(KeyError::NoKey(_)) => self.find_newer(name, purpose).inspect_err(|error| {
+                if is_away(error) {
+                    self.missed.get_or_init(|| error.to_string().into());
                 }
-                self.keys.find(name, purpose).map_err(|_| KeyError::NoKey(number))
-            }
-            found => found,
+            }),
+            found => Ok(found?),
         }
+    }
+
+    fn find_newer(&self, name: &KeyName, purpose: Purpose<'_>) -> Result<DataKey, OpenError> {
+        if let Some((_, ring)) = newest(&*self.manifests)? {
+            self.keys.take(&ring, &*self.provider).inspect_err(|error| self.found(Some(error.to_string())))?;
+        }
+        Ok(self.keys.find(name, purpose)?)
+    }
+
+    /// Why something was not opened whose key could not be had, the first time; `None`: all of it was.
+    pub(crate) fn missed(&self) -> Option<Arc<str>> {
+        self.missed.get().cloned()
+    }
+}
+
+/// Whether a key cannot be had now, as its provider does not give it or the keyring is out of reach: that says nothing against what it sealed.
+pub(crate) fn is_away(error: &OpenError) -> bool {
+    match error {
+        OpenError::Keys(error) => error.is_away(),
+        OpenError::Objects(_) => true,
+        _ => false,
     }
 }
 

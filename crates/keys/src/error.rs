@@ -50,7 +50,18 @@ pub enum KeyError {
         /// What is wrong.
         what: &'static str,
     },
-    /// The file system.
+    /// The operating system does not give it.
+    #[error(
+        "the key file {} cannot be read ({error}): let the user that the node runs as read it and pass its folders, and see the disk that it \
+         lies on", .path.display()
+    )]
+    FileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The file system, where a key file is written.
     #[error("{}: {error}", .path.display())]
     Io {
         /// What was touched.
@@ -147,8 +158,34 @@ impl KeyError {
             | Self::NoRing
             | Self::NoVersion { .. }
             | Self::NoKey(_) => ErrorKind::Integrity,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::FileUnreadable { .. } | Self::Io { .. } => ErrorKind::Io,
             Self::Unreachable { .. } | Self::Refused { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    /// Whether the provider's key is not to be had, which says nothing against what it wrapped, nor against what is sealed under that. A key
+    /// that was tried and does not open it is another matter, and so is a keyring that is not what it was.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        match self {
+            Self::NoProvider
+            | Self::NoFile(_)
+            | Self::FileOpen { .. }
+            | Self::FileDamaged { .. }
+            | Self::FileUnreadable { .. }
+            | Self::NoVersion { .. }
+            | Self::OtherProvider { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::NotSupported(_) => true,
+            Self::NoRing
+            | Self::FileExists(_)
+            | Self::NoFolder(_)
+            | Self::FileInUse(_)
+            | Self::Io { .. }
+            | Self::RingDamaged { .. }
+            | Self::WrongKey { .. }
+            | Self::NoKey(_) => false,
         }
     }
 }

@@ -100,14 +100,14 @@ impl KeyFile {
     /// Reads a key file.
     ///
     /// # Errors
-    /// `NoFile`, `FileOpen`, `FileDamaged`; the file system.
+    /// `NoFile`, `FileOpen`, `FileDamaged`, `FileUnreadable`.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
-        let io = at(path);
+        let io = |error| KeyError::FileUnreadable { path: path.to_owned(), error };
         let mut file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyError::NoFile(path.to_owned())),
-            opened => opened.map_err(&io)?,
+            opened => opened.map_err(io)?,
         };
-        let meta = file.metadata().map_err(&io)?;
+        let meta = file.metadata().map_err(io)?;
         secret_file::check(&meta).map_err(|why| KeyError::FileOpen { path: path.to_owned(), why })?;
         let damaged = |what| KeyError::FileDamaged { path: path.to_owned(), what };
         if meta.len() > FILE_BYTES_MAX {
@@ -117,7 +117,7 @@ impl KeyFile {
         let mut text = Zeroizing::new(String::with_capacity(meta.len() as usize + 1));
         match file.read_to_string(&mut text) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged("it is no text")),
-            read => drop(read.map_err(&io)?),
+            read => drop(read.map_err(io)?),
         }
         let keys = parse(&text).map_err(damaged)?;
         Ok(Self { path: path.to_owned(), keys })
@@ -356,8 +356,22 @@ pub(crate) mod tests {
         let right = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(keys.unwrap(&wrapped, "place"), Err(KeyError::NoFile(_))));
+        // a name that cannot be followed to its end
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let unreadable = keys.unwrap(&wrapped, "place").err().unwrap();
+        assert!(matches!(unreadable, KeyError::FileUnreadable { .. }) && unreadable.is_away(), "{unreadable}");
+        let said = unreadable.to_string();
+        assert!(
+            said.contains(&*path.to_string_lossy()) && said.contains("let the user that the node runs as read it"),
+            "{said}"
+        );
+        std::fs::remove_file(&path).unwrap();
         KeyFile::create(&path, &*entropy(99)).unwrap();
-        assert!(matches!(keys.unwrap(&wrapped, "place"), Err(KeyError::WrongKey { .. })));
+        let wrong = keys.unwrap(&wrapped, "place").err().unwrap();
+        assert!(
+            matches!(wrong, KeyError::WrongKey { .. }) && !wrong.is_away(),
+            "a key is there, and it is another one"
+        );
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
         assert!(matches!(keys.unwrap(&wrapped, "place"), Err(KeyError::FileOpen { .. })));
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();

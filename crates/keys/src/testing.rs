@@ -1,4 +1,4 @@
-//! Keys for tests: a provider without a file, whose randomness counts, and which can be out of reach.
+//! Keys for tests: a provider without a file, whose randomness counts, and which can be out of reach, or refuse.
 
 use crate::aead::DataKey;
 use crate::{Entropy, KeyError, KeyInfo, KeyProvider, Keyring, Secret, StoreKeys, Wrapped};
@@ -35,6 +35,8 @@ pub struct TestKeys {
     random: Counting,
     /// It does not answer.
     pub away: AtomicBool,
+    /// It says no.
+    pub refuses: AtomicBool,
 }
 
 impl TestKeys {
@@ -49,16 +51,23 @@ impl TestKeys {
     pub fn with_random(seed: u64, random: u64) -> Self {
         let mut bytes = [0; Secret::BYTES];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        Self { key: Secret::new(bytes), random: Counting::new(random), away: AtomicBool::new(false) }
+        let (away, refuses) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { key: Secret::new(bytes), random: Counting::new(random), away, refuses }
     }
 
     fn answer(&self) -> Result<(), KeyError> {
-        let said = || KeyError::Unreachable {
-            key: "the test's key".to_owned(),
-            said: "it is away".to_owned(),
-            advice: "wait",
-        };
-        if self.away.load(Ordering::Relaxed) { Err(said()) } else { Ok(()) }
+        let key = "the test's key".to_owned();
+        if self.away.load(Ordering::Relaxed) {
+            return Err(KeyError::Unreachable { key, said: "it is away".to_owned(), advice: "wait" });
+        }
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(KeyError::Refused {
+                key,
+                said: "400 DisabledException: no".to_owned(),
+                advice: "enable the key",
+            });
+        }
+        Ok(())
     }
 }
 

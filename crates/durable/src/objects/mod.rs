@@ -131,8 +131,9 @@ pub enum ObjectError {
         /// What to look at.
         check: &'static str,
     },
-    /// It is sealed under a key that others made, and whoever wraps keys does not answer.
-    #[error("`{path}` cannot be opened yet: {said}")]
+    /// It is sealed under a key that others made and that cannot be had now: a key file is away or cannot be read, whoever wraps keys does not answer or
+    /// refuses. Nothing is wrong with the object.
+    #[error("`{path}` cannot be opened yet, as its key is not to be had: {said}")]
     KeyAway {
         /// The object.
         path: String,
@@ -272,7 +273,7 @@ pub trait Objects: Send + Sync {
     /// Sees to it that the key of a data file is known, where the newest keyring has it: another node may have made it.
     ///
     /// # Errors
-    /// `KeyAway`: nobody opens that keyring now.
+    /// `KeyAway`: nobody opens that keyring now, or it is out of reach.
     fn learn_key(&self, path: &str, name: &KeyName) -> Result<(), ObjectError> {
         let _ = (path, name); // only objects of an encrypted store have keys
         Ok(())
@@ -400,7 +401,8 @@ pub trait Objects: Send + Sync {
         None
     }
 
-    /// What the first request said that got no answer at all, since these were opened: what was concluded since may be wrong.
+    /// What the first request said that got no answer at all, or the first key that was not to be had, since these were opened: what was concluded since
+    /// may be wrong.
     fn unanswered(&self) -> Option<Arc<str>> {
         None
     }

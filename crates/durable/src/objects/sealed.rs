@@ -12,13 +12,14 @@
 
 use super::{Aside, Listed, ObjectError, ObjectInfo, Objects, Readable, SharedObjects};
 use crate::chunks::{self, CHUNK_BYTES, ChunkSeal, SEALED_CHUNK_BYTES, bad};
-use crate::keyring::{KeyLook, Ring};
+use crate::keyring::{KeyLook, Ring, is_away};
+use crate::tier::OpenError;
 use bytes::Bytes;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use strandline_keys::{KEY_NAME_BYTES, KeyError, KeyName, Purpose, StoreKeys};
+use strandline_keys::{KEY_NAME_BYTES, KeyName, Purpose, StoreKeys};
 
 /// First bytes.
 const MAGIC: [u8; 4] = *b"SLSO";
@@ -81,9 +82,8 @@ impl Seal {
 }
 
 /// That a key cannot be had now says nothing against what it sealed.
-fn away(path: &str, error: &KeyError) -> Option<ObjectError> {
-    let is_away = matches!(error, KeyError::Unreachable { .. });
-    is_away.then(|| ObjectError::KeyAway { path: path.to_owned(), said: error.to_string() })
+fn away(path: &str, error: &OpenError) -> Option<ObjectError> {
+    is_away(error).then(|| ObjectError::KeyAway { path: path.to_owned(), said: error.to_string() })
 }
 
 fn sealed_bytes(plain: u64) -> u64 {
@@ -314,7 +314,7 @@ impl Objects for SealedObjects {
     }
 
     fn unanswered(&self) -> Option<Arc<str>> {
-        self.inner.unanswered()
+        self.inner.unanswered().or_else(|| self.ring.missed())
     }
 
     fn close(&self) {

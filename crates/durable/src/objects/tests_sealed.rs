@@ -1,12 +1,12 @@
 use super::*;
 use crate::keyring::{rotate_keyring, sealed_places};
-use crate::objects::{LocalObjects, StoreObjects, conformance};
+use crate::objects::{Fault, FlakyObjects, LocalObjects, StoreObjects, conformance};
 use crate::testing::config;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use strandline_keys::testing::TestKeys;
-use strandline_keys::{KeyError, KeyInfo, KeyProvider, Secret, Wrapped};
+use strandline_keys::testing::{Counting, TestKeys};
+use strandline_keys::{KeyError, KeyFile, KeyInfo, KeyProvider, LocalKeys, Secret, Wrapped};
 
 fn encrypted() -> strandline_deql::StoreConfig {
     let mut config = config("");
@@ -210,15 +210,73 @@ fn what_others_seal_under_a_newer_key_waits_for_the_provider_and_is_not_called_d
     before.put_new("old", b"old").unwrap();
     rotate_keyring(&*manifests, &TestKeys::with_random(1, 7), &mut |_| {}).unwrap();
     sealed_over(&inner, &manifests).put_new("new", b"new").unwrap();
-    provider.away.store(true, Ordering::Relaxed);
-    let away = before.get("new").unwrap_err();
-    assert_eq!(away.kind(), strandline_event::ErrorKind::Unavailable, "{away}");
-    let said = away.to_string();
-    assert!(said.contains("`new`") && said.contains("cannot be asked"), "{said}");
-    assert!(before.key_trouble().unwrap().contains("cannot be asked"), "it is told at once");
-    assert_eq!(&before.get("old").unwrap()[..], b"old");
-    provider.away.store(false, Ordering::Relaxed);
+    assert_eq!(before.unanswered(), None);
+    for (fate, words) in [(&provider.away, "cannot be asked"), (&provider.refuses, "enable the key")] {
+        fate.store(true, Ordering::Relaxed);
+        let away = before.get("new").unwrap_err();
+        assert_eq!(away.kind(), strandline_event::ErrorKind::Unavailable, "{away}");
+        let said = away.to_string();
+        assert!(said.contains("`new`") && said.contains(words), "{said}");
+        assert!(before.key_trouble().unwrap().contains(words), "it is told at once");
+        assert_eq!(&before.get("old").unwrap()[..], b"old");
+        fate.store(false, Ordering::Relaxed);
+    }
     assert_eq!(&before.get("new").unwrap()[..], b"new");
+    // who checks the store concludes nothing from what was read meanwhile
+    assert!(before.unanswered().unwrap().contains("cannot be asked"));
+}
+
+#[test]
+fn what_others_seal_under_a_newer_key_waits_for_the_key_file_and_a_wrong_one_is_told_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k");
+    KeyFile::create(&path, &Counting::new(1)).unwrap();
+    let provider =
+        |random| -> Arc<dyn KeyProvider> { Arc::new(LocalKeys::open(&path, Arc::new(Counting::new(random))).unwrap()) };
+    let (inner, manifests) = (memory(), memory());
+    let opened = |random| {
+        let places = (Arc::clone(&inner), Arc::clone(&manifests));
+        sealed_places(places, &encrypted(), Some(provider(random)), true).unwrap().0
+    };
+    let before = opened(2);
+    rotate_keyring(&*manifests, &*provider(3), &mut |_| {}).unwrap();
+    opened(4).put_new("new", b"new").unwrap();
+    let right = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let told = |words: &str| {
+        let error = before.get("new").unwrap_err();
+        assert!(error.to_string().contains("`new`") && error.to_string().contains(words), "{error}");
+        assert!(before.key_trouble().unwrap().contains(words));
+        matches!(error, ObjectError::KeyAway { .. })
+    };
+    assert!(told("put the one back that the store was made with"));
+    KeyFile::create(&path, &Counting::new(9)).unwrap();
+    assert!(!told("it is not the key that wrapped it"), "a key was tried");
+    std::fs::write(&path, "no key").unwrap();
+    assert!(told("put it back from a copy"));
+    std::fs::write(&path, right).unwrap();
+    assert_eq!(&before.get("new").unwrap()[..], b"new");
+}
+
+#[test]
+fn what_others_seal_under_a_newer_key_waits_for_the_keyring_too_but_not_for_a_key_that_it_has_not() {
+    let (inner, manifests) = (memory(), memory());
+    drop(sealed_over(&inner, &manifests));
+    let flaky: SharedObjects = Arc::new(FlakyObjects::new(Arc::clone(&manifests), 1, Fault::CrashBefore));
+    let before = sealed_over(&inner, &flaky);
+    rotate_keyring(&*manifests, &TestKeys::with_random(1, 7), &mut |_| {}).unwrap();
+    let after = sealed_over(&inner, &manifests);
+    after.put_new("new", b"new").unwrap();
+    // from here on it answers nobody
+    flaky.put_new("none", b"").unwrap_err();
+    let error = before.get("new").unwrap_err();
+    assert!(matches!(error, ObjectError::KeyAway { .. }) && error.to_string().contains("injected fault"), "{error}");
+    // a key of a rotation that this keyring does not know
+    let mut bytes = inner.get("new").unwrap().to_vec();
+    bytes[HEADER_BYTES - KEY_NAME_BYTES] = 3;
+    inner.put_new("forged", &bytes).unwrap();
+    let error = after.get("forged").unwrap_err();
+    assert!(!matches!(error, ObjectError::KeyAway { .. }) && error.to_string().contains("no key 3"), "{error}");
 }
 
 /// A provider that goes away when it has answered so often.

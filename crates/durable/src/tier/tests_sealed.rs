@@ -259,11 +259,14 @@ fn a_file_under_a_key_that_another_made_is_read_as_soon_as_the_key_is_to_be_had(
         }
         Ok(count)
     };
-    provider.away.store(true, Ordering::Relaxed);
-    let away = read().unwrap_err();
-    assert_eq!(away.kind(), ErrorKind::Unavailable, "{away}");
-    assert!(away.to_string().contains(&entry.path) && away.to_string().contains("cannot be asked"), "{away}");
-    provider.away.store(false, Ordering::Relaxed);
+    for (fate, words) in [(&provider.away, "cannot be asked"), (&provider.refuses, "enable the key")] {
+        fate.store(true, Ordering::Relaxed);
+        let away = read().unwrap_err();
+        assert_eq!(away.kind(), ErrorKind::Unavailable, "{away}");
+        assert!(away.to_string().contains(&entry.path) && away.to_string().contains(words), "{away}");
+        assert!(!away.to_string().contains("damaged"), "{away}");
+        fate.store(false, Ordering::Relaxed);
+    }
     assert_eq!(read().unwrap() as u64, entry.rows);
     assert!(rows(&other).unwrap() == wanted(&events));
 }
