@@ -29,10 +29,21 @@ from strandline import (
     Unreachable,
 )
 from strandline.operators import Job, Plan
+from strandline.readings import StreamRead
 
 
 def fill(store: Store, stream: str, count: int) -> None:
     store.append("Read", stream, [NewEvent("E", {"n": n, "text": "a\u2028b"}) for n in range(1, count + 1)])
+
+
+def with_rows(answer: httpx.Response, rows: list[int]) -> httpx.Response:
+    """These rows of a table, as if they were all."""
+    table = pyarrow.ipc.open_stream(answer.content).read_all().take(rows)
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    headers = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
+    return httpx.Response(200, headers=headers, content=sink.getvalue().to_pybytes())
 
 
 def test_pages_fit_together_both_ways(store: Store) -> None:
@@ -127,6 +138,43 @@ def test_a_row_that_is_lost_on_the_way_is_found(node: Node, through: Through, st
     assert found.value.verdict.missing == (SeqRange(3, 3),)
     assert reading(hole, allow_holes=True) == [1, 2, 4, 5]
     assert page["verdict"]["contiguous"]
+
+
+def test_who_reads_on_behind_holes_is_told_again_until_they_are_gone(through: Through, store: Store) -> None:
+    fill(store, "holes", 5)
+
+    def hole(request: httpx.Request, serve: Callable[[], httpx.Response]) -> httpx.Response:
+        answer = serve()
+        if "arrow" in request.headers["accept"]:
+            return with_rows(answer, [1])
+        page = answer.json()
+        page["events"].pop(0)
+        page["verdict"].update(contiguous=False, missing=[{"from_seq": 3, "to_seq": 3}])
+        return httpx.Response(200, json=page)
+
+    def reading(*fates: Any) -> StreamRead:
+        # the statement and the first page come as they are
+        client, _ = through("GET", served, served, *fates)
+        return client.store("plain").read("Read", "holes", page_size=2)
+
+    def told(read: StreamRead, ask: Callable[[StreamRead], object]) -> None:
+        for _ in range(2):
+            with pytest.raises(HolesFound, match="missing are 3-3") as found:
+                ask(read)
+            verdict = found.value.verdict
+            assert (verdict.from_seq, verdict.to_seq, verdict.missing) == (1, 4, (SeqRange(3, 3),))
+            assert read.verdict is not None and (read.verdict.to_seq, read.verdict.contiguous) == (2, True)
+
+    pages = reading(hole, hole)
+    told(pages, list)
+    assert [event.seq for event in pages] == [3, 4, 5]
+    # of a table the node is asked each time for the verdict of the page
+    table = reading(hole, hole, hole, hole)
+    told(table, StreamRead.to_arrow)
+    assert table.to_arrow().column("seq").to_pylist() == [1, 2, 3, 4, 5]
+    for read in (pages, table):
+        assert read.verdict is not None and read.verdict.contiguous and read.verdict.missing == ()
+        assert (read.verdict.from_seq, read.verdict.to_seq) == (1, 5)
 
 
 def test_what_a_node_says_besides_is_a_warning_at_the_line_that_reads(
@@ -280,13 +328,7 @@ def test_a_table_whose_stream_changed_meanwhile_is_no_result(through: Through, s
     fill(store, "changed", 5)
 
     def without_a_row(request: httpx.Request, serve: Callable[[], httpx.Response]) -> httpx.Response:
-        answer = serve()
-        table = pyarrow.ipc.open_stream(answer.content).read_all().take([0, 1, 3, 4])
-        sink = pyarrow.BufferOutputStream()
-        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        headers = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
-        return httpx.Response(200, headers=headers, content=sink.getvalue().to_pybytes())
+        return with_rows(serve(), [0, 1, 3, 4])
 
     client, _ = through("GET", served, without_a_row)
     with pytest.raises(Interrupted, match="changed while it was read"):

@@ -70,3 +70,16 @@ def test_holes_are_an_error_unless_they_are_allowed() -> None:
     with pytest.raises(HolesFound, match="missing are 2-3"):
         read("asc", page)
     assert read("asc", page, allow_holes=True) == page[1]
+
+
+def test_a_page_with_holes_is_not_read_and_may_come_again() -> None:
+    check = Check("T/s", "asc", allow_holes=False)
+    check.page([1, 2], whole(1, 2), 3)
+    holes = Verdict(3, 5, False, (SeqRange(3, 3),), ())
+    for _ in range(2):
+        with pytest.raises(HolesFound, match="missing are 3-3") as found:
+            check.page([4, 5], holes, None)
+        assert found.value.verdict == Verdict(1, 5, False, holes.missing, ())
+        assert check.verdict == whole(1, 2)
+    check.page([3, 4, 5], whole(3, 5), None)
+    assert check.verdict == whole(1, 5)

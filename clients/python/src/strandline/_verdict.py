@@ -20,15 +20,16 @@ class Check:
         self.verdict: Verdict | None = None
 
     def page(self, seqs: Sequence[int], verdict: Verdict, next_seq: int | None) -> None:
-        """Checks a page of these seqs, in the order of the page, and adds it to the verdict."""
+        """Checks a page of these seqs, in the order of the page, and adds it to the verdict, if it holds."""
         ascending = seqs if self.order == "asc" else list(reversed(seqs))
         where = f"stream {self.stream}, seqs {verdict.from_seq} to {verdict.to_seq}"
         self._rows(ascending, verdict, where)
         self._seam(verdict, next_seq, where)
-        self.verdict = verdict if self.verdict is None else _joined(self.verdict, verdict)
+        joined = verdict if self.verdict is None else _joined(self.verdict, verdict)
         if verdict.missing and not self.allow_holes:
             holes = ", ".join(f"{hole.from_seq}-{hole.to_seq}" for hole in verdict.missing[:5])
-            raise HolesFound(f"{where}: missing are {holes}", self.verdict)
+            raise HolesFound(f"{where}: missing are {holes}", joined)
+        self.verdict = joined
 
     def _rows(self, seqs: Sequence[int], verdict: Verdict, where: str) -> None:
         if any(low >= high for low, high in pairwise(seqs)):

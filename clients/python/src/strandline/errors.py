@@ -259,12 +259,12 @@ class UnexpectedAnswer(StrandlineError):
 
 
 class HolesFound(StrandlineError):
-    """A stream has holes: `verdict` lists them."""
+    """A stream has holes: `verdict` lists them. Who reads on is told again as long as they are there."""
 
     advice = "tell who runs the store; allow_holes=True reads what is there"
 
     def __init__(self, sentence: str, verdict: Verdict) -> None:
-        """With the verdict so far."""
+        """With the verdict of what was read and of the page that has them."""
         self.verdict = verdict
         super().__init__(sentence)
 
