@@ -148,8 +148,10 @@ impl Server {
             // the listener's own end says nothing that matters now
             let _ = running.await;
         }
-        self.node.stop().await.map_err(|workers| io::Error::other(format!("{workers} workers did not end")))?;
+        let ended = self.node.stop().await;
+        // it says why workers did not end, too
         drained.map_err(io::Error::other)?;
+        ended.map_err(|workers| io::Error::other(format!("{workers} workers did not end")))?;
         if lost.is_empty() {
             return Ok(());
         }

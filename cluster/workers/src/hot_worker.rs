@@ -10,6 +10,7 @@ use crate::hot_keeper::HotKeeper;
 use crate::messages::{Committed, MakeHotRoom, ManifestCommitted, Stop};
 use crate::wiring::{Alive, AliveMark, HOT_MAILBOX};
 use actix::{Actor, ActorContext, Addr, ArbiterHandle, Context, Handler, MailboxError};
+use futures_util::future::join_all;
 use std::sync::Arc;
 use strandline_engine::store::Store;
 
@@ -57,11 +58,9 @@ impl HotWorkers {
         self.keeper.send(message).await
     }
 
-    /// Stops all.
+    /// Stops all: the writers, then the keeper.
     pub(crate) async fn stop(&self) {
-        for writer in &*self.writers {
-            let _ = writer.send(Stop).await;
-        }
+        join_all(self.writers.iter().map(|writer| writer.send(Stop))).await;
         let _ = self.keeper.send(Stop).await;
     }
 }

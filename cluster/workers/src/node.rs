@@ -48,6 +48,9 @@ use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread, RealDisk};
 use tokio::time::timeout;
 
+/// A thread that a disk keeps has so long to come back when all others have had their time: nobody waits longer for it.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// How a node runs.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -226,6 +229,8 @@ pub(crate) struct NodeShared {
     pub(crate) shared: Shared,
     pub(crate) supervisor: Addr<CompactionSupervisor>,
     draining: AtomicBool,
+    /// A disk kept the thread of an owner that was to give up.
+    is_kept: AtomicBool,
     compaction_share: Share,
     drain_timeout: Duration,
     projection_timeout: Duration,
@@ -332,7 +337,8 @@ impl Node {
             replicas.start().await;
         }
         let supervisor = wire_compaction(&stores, &shared, &options);
-        let (draining, compaction_share) = (AtomicBool::new(false), options.compaction_share);
+        let (draining, is_kept, compaction_share) =
+            (AtomicBool::new(false), AtomicBool::new(false), options.compaction_share);
         let projection_timeout = options.projection_timeout;
         let watches = OwnerWatches::start(&stores, options.owner_look_every, &shared.alive);
         let (key_watches, folder_watches) = (KeyWatches::start(&stores), FolderWatches::start(&stores));
@@ -340,6 +346,7 @@ impl Node {
             shared,
             supervisor,
             draining,
+            is_kept,
             compaction_share,
             drain_timeout,
             projection_timeout,
@@ -443,7 +450,7 @@ impl NodeHandle {
     /// Reads are still answered afterwards. A second call does nothing.
     ///
     /// # Errors
-    /// The logs whose disk did not take what was in flight in time; their owners have given up.
+    /// The logs whose disk did not take what was in flight in time; their owners have given up, or are still at the disk.
     pub async fn drain(&self) -> Result<(), Undrained> {
         if self.node.draining.swap(true, Ordering::SeqCst) {
             return Ok(());
@@ -454,7 +461,9 @@ impl NodeHandle {
         let waited = self.node.drain_timeout;
         // a job that does not end waits for a log that does not: its owner is asked next
         let _ = timeout(waited / 2, self.node.supervisor.send(StopCompaction)).await;
-        let logs = join_all(self.stores.iter().map(|parts| drain_store(parts, waited))).await.concat();
+        let left = join_all(self.stores.iter().map(|parts| drain_store(parts, waited))).await;
+        self.node.is_kept.store(left.iter().any(|left| left.is_kept), Ordering::SeqCst);
+        let logs: Vec<String> = left.into_iter().flat_map(|left| left.logs).collect();
         if let Some(control) = &self.node.shared.cluster {
             // nothing is in flight here any more: another node leads from now on, before an election time has passed
             control.hand_over_all().await;
@@ -468,7 +477,7 @@ impl NodeHandle {
     /// Drains, lets the readers finish and ends all threads. `Err`: this many workers did not end.
     ///
     /// # Errors
-    /// The number of workers that still live after ten seconds.
+    /// The number of workers that still live after ten seconds, or sooner where a disk keeps them.
     pub async fn stop(self) -> Result<(), usize> {
         // who cares for what was not taken has drained before
         let _ = self.drain().await;
@@ -477,8 +486,14 @@ impl NodeHandle {
         // handles may live on in answers that are still sent: they can ask nobody any more
         self.node.shared.readers.close();
         drop(self);
-        let ended = tokio::task::spawn_blocking(move || arbiters.map(Arbiters::stop));
-        let _ = ended.await;
+        let limit = if node.is_kept.load(Ordering::SeqCst) { MOMENT } else { Duration::MAX };
+        let have_ended = match arbiters {
+            Some(arbiters) => arbiters.stop_within(limit).await,
+            None => true,
+        };
+        if !have_ended {
+            return Err(node.shared.alive.count());
+        }
         if let Some(control) = &node.shared.cluster {
             // nobody may take the folders while a group still closes its log
             join_all(control.groups().all().iter().map(|group| group.stop())).await;
@@ -495,23 +510,34 @@ impl NodeHandle {
     }
 }
 
-/// Stops the owners of a store's logs; the names of those that did not end in time.
-async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Vec<String> {
+/// What a drain leaves behind.
+#[derive(Default)]
+struct Left {
+    /// Logs that did not end in time, by their names.
+    logs: Vec<String>,
+    /// The owner of one of them is at its disk and hears nothing.
+    is_kept: bool,
+}
+
+/// Stops the owners of a store's logs.
+async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Left {
     if let Some(replicas) = &parts.replicas {
         replicas.stop();
     }
-    let Ok(owners) = parts.router.send(CloseRouter).await else { return Vec::new() };
+    let Ok(owners) = parts.router.send(CloseRouter).await else { return Left::default() };
     let stopping = owners.iter().map(|(log, owner)| async move {
         // a worker that is gone already has nothing in flight
         if timeout(limit, owner.send(StopLog)).await.is_ok() {
             return None;
         }
-        let _ = owner.send(Abandon).await;
-        Some(format!("{}/{log}", parts.store.name()))
+        // one that waits for the disk in its own thread hears it when it comes back, perhaps never
+        let is_kept = timeout(MOMENT, owner.send(Abandon)).await.is_err();
+        Some((format!("{}/{log}", parts.store.name()), is_kept))
     });
-    let undrained: Vec<String> = join_all(stopping).await.into_iter().flatten().collect();
+    let (logs, kept): (Vec<String>, Vec<bool>) = join_all(stopping).await.into_iter().flatten().unzip();
+    let left = Left { logs, is_kept: kept.contains(&true) };
     // what such a log has in flight may still reach the disk
-    let is_settled = undrained.is_empty();
+    let is_settled = left.logs.is_empty();
     parts.table.clear();
     let closing = Arc::clone(parts);
     let closed = async move { tokio::task::spawn_blocking(move || closing.statement.close()).await };
@@ -532,8 +558,9 @@ async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Vec<String> {
         );
         parts.store.durable().abandon();
     }
-    parts.hot.stop().await;
-    undrained
+    // the writers of a thread that a disk keeps hear it as late as the owners
+    let _ = timeout(if left.is_kept { MOMENT } else { limit }, parts.hot.stop()).await;
+    left
 }
 
 async fn record_clean_stop(parts: &StoreParts) {

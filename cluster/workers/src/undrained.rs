@@ -20,7 +20,7 @@ fn text(logs: &[String], waited: &Duration, lost: Option<&str>) -> String {
     match lost {
         None => format!(
             "the disk did not take what was in flight in {seconds} seconds; not acknowledged, and perhaps not stored, is the last group of {logs}: \
-             make room and start the node again, then repeat what was not answered"
+             make room, or see why the disk gives no answer, and start the node again, then repeat what was not answered"
         ),
         Some(why) => format!(
             "this node takes no part in its cluster any more: {why}; not acknowledged, and perhaps not stored, is the last group of {logs}: let a new \

@@ -25,12 +25,14 @@ pub enum DiskFault {
     SyncsFail,
     /// A read waits until something else is set.
     ReadsWait,
+    /// A sync does.
+    SyncsWait,
 }
 
 #[derive(Debug)]
 struct State {
     fault: DiskFault,
-    /// Reads that wait.
+    /// Reads and syncs that wait.
     waiting: usize,
 }
 
@@ -47,10 +49,11 @@ impl Shared {
         self.state.lock().fault
     }
 
-    fn wait_to_read(&self) {
+    /// Waits as long as this is the fault.
+    fn wait_out(&self, fault: DiskFault) {
         let mut state = self.state.lock();
         state.waiting += 1;
-        while state.fault == DiskFault::ReadsWait {
+        while state.fault == fault {
             self.changed.wait(&mut state);
         }
         state.waiting -= 1;
@@ -91,7 +94,7 @@ impl FaultyDisk {
         self.shared.changed.notify_all();
     }
 
-    /// Reads that wait now.
+    /// Reads and syncs that wait now.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.shared.state.lock().waiting
@@ -168,11 +171,12 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.1.wait_to_read();
+        self.1.wait_out(DiskFault::ReadsWait);
         self.0.read_at(offset, buf)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.1.wait_out(DiskFault::SyncsWait);
         match self.1.fault() {
             // EIO
             DiskFault::SyncsFail => Err(io::Error::from_raw_os_error(5)),
@@ -193,7 +197,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn map(&self) -> io::Result<Mapped> {
-        self.1.wait_to_read();
+        self.1.wait_out(DiskFault::ReadsWait);
         self.0.map()
     }
 

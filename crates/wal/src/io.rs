@@ -37,6 +37,9 @@ const SLOW_AFTER: u32 = 2;
 /// After so many bytes that were written elsewhere the thread looks what there is to do in the background.
 const CHORES_AFTER_BYTES: usize = 256 << 10;
 
+/// Who is at the disk when the thread is to end has so long to come back.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a group waits before it asks a full disk again.
 const STALLED_RETRY: Duration = Duration::from_millis(100);
 
@@ -379,14 +382,16 @@ fn take_firsts(groups: &mut Vec<Submission>, batch: &mut Vec<Submission>) {
     }
 }
 
-/// The I/O thread of one disk. Dropping it finishes what was submitted and joins.
+/// The I/O thread of one disk. Dropping it finishes what was submitted and joins; where the disk does not let anybody go in ten seconds, it leaves the
+/// threads behind, which end with the process.
 pub struct IoThread {
     inbox: Arc<Inbox>,
     /// Who writes holds it. Locked before the inbox is, so that a group which has left that is done, or somebody holds this.
     executor: Arc<Mutex<Executor>>,
     thread: Option<JoinHandle<()>>,
     /// Joined after the thread that gives it work.
-    _cleaner: Cleaner,
+    cleaner: Option<Cleaner>,
+    patience: Duration,
 }
 
 impl IoThread {
@@ -406,7 +411,7 @@ impl IoThread {
             work(&theirs.0, &theirs.1);
         };
         let thread = std::thread::Builder::new().name("strandline-log-io".into()).spawn(body)?;
-        Ok(Self { inbox, executor, thread: Some(thread), _cleaner: cleaner })
+        Ok(Self { inbox, executor, thread: Some(thread), cleaner: Some(cleaner), patience: END_PATIENCE })
     }
 }
 
@@ -464,6 +469,12 @@ impl IoThread {
         }
     }
 
+    /// Its end waits for nobody who is at the disk.
+    pub(crate) fn impatient(mut self) -> Self {
+        self.patience = Duration::ZERO;
+        self
+    }
+
     /// The disk took so long for a group.
     pub(crate) fn took(&self, time: Duration) {
         self.executor.lock().took(time);
@@ -474,11 +485,18 @@ impl Drop for IoThread {
     fn drop(&mut self) {
         self.inbox.waiting.lock().stop = true;
         self.inbox.wake.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // the last handle may be dropped in a callback, on the thread itself
-            if thread.thread().id() != std::thread::current().id() {
-                let _ = thread.join();
-            }
+        let Some(thread) = self.thread.take() else { return };
+        // the last handle may be dropped in a callback, on the thread itself
+        if thread.thread().id() == std::thread::current().id() {
+            return;
+        }
+        let is_back = self.executor.try_lock_for(self.patience).is_some();
+        if is_back {
+            let _ = thread.join();
+        } else {
+            tracing::warn!("the disk of the logs gives no answer: what it was given last is not waited for");
+            // nor for what is cleaned on that disk
+            std::mem::forget(self.cleaner.take());
         }
     }
 }

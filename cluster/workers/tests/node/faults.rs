@@ -94,6 +94,44 @@ fn a_drain_does_not_wait_for_ever_for_a_full_disk() {
     .unwrap();
 }
 
+/// A small group of the only log is synced in the thread of its owner, who hears nothing meanwhile.
+#[test]
+fn a_drain_does_not_wait_for_ever_for_a_sync_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let disk = FaultyDisk::new();
+        let node = Node::start(declarations(dir, ""), on(&disk, dir)).await.unwrap();
+        let store = node.store("calls").unwrap();
+        // by then it writes alone
+        for _ in 0..32 {
+            append(&node, &store, "c", 1).await.unwrap();
+        }
+        disk.set(DiskFault::SyncsWait);
+        let hung = {
+            let (node, store) = (node.clone(), store.clone());
+            tokio::spawn(async move { append(&node, &store, "c", 1).await })
+        };
+        let hangs = || disk.waiting() > 0 && node.metrics().appends_waiting.get() == 1;
+        control::until("its sync hangs", hangs).await;
+        let undrained = node.drain().await.err().unwrap();
+        assert_eq!(undrained.logs, ["calls/Call"]);
+        let said = undrained.to_string();
+        assert!(said.contains("see why the disk gives no answer"), "{said}");
+        disk.set(DiskFault::Well);
+        // answered or not: its owner has come back
+        drop(hung.await.unwrap());
+        drop(store);
+        stop(node).await;
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        assert!(count(&store, "c").await >= 32);
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
 #[test]
 fn reads_that_wait_for_the_disk_are_counted_until_they_are_answered() {
     let folder = tempfile::tempdir().unwrap();

@@ -132,6 +132,30 @@ fn nothing_is_written_here_before_what_was_handed_to_the_thread() {
     assert!(found.ends_with(&[b"first".to_vec(), b"second".to_vec()]));
 }
 
+/// A disk that hangs may do so for ever; here it is a callback that keeps the thread as a sync would.
+#[test]
+fn an_end_does_not_wait_for_ever_for_who_is_at_the_disk() {
+    let (mut rig, mut writer, io) = only_log();
+    let io = io.impatient();
+    let ((done, heard), (go_on, held)) = (channel(), channel::<()>());
+    rig.push(&mut writer, b"first");
+    let kept = move |group| {
+        done.send(group).unwrap();
+        held.recv().unwrap();
+    };
+    io.submit(writer.take_group().unwrap(), Box::new(kept));
+    writer.committed(heard.recv_timeout(LONG).unwrap().unwrap());
+    let (ended, end) = channel();
+    let ending = std::thread::spawn(move || {
+        drop(io);
+        ended.send(()).unwrap();
+    });
+    let has_ended = end.recv_timeout(LONG).is_ok();
+    go_on.send(()).unwrap();
+    assert!(has_ended, "it waits for the thread that does not come back");
+    ending.join().unwrap();
+}
+
 #[test]
 fn a_group_that_finds_no_room_here_is_called_back_when_there_is_some() {
     let (mut rig, mut writer, io) = only_log();
