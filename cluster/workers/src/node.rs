@@ -459,6 +459,9 @@ impl NodeHandle {
         self.node.key_watches.stop();
         self.node.folder_watches.stop();
         let waited = self.node.drain_timeout;
+        for (store, why) in self.logs_troubled() {
+            tracing::warn!(store, "{why}; the node does not end before it has waited {} s for that", waited.as_secs());
+        }
         // a job that does not end waits for a log that does not: its owner is asked next
         let _ = timeout(waited / 2, self.node.supervisor.send(StopCompaction)).await;
         let left = join_all(self.stores.iter().map(|parts| drain_store(parts, waited))).await;

@@ -22,6 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -89,6 +90,11 @@ pub trait LogIo: Send + Sync {
     /// One that finds no room is not given back; it is called back when there is some.
     fn submit_here(&self, group: Group, done: OnCommit) -> Option<(Group, OnCommit)> {
         Some((group, done))
+    }
+
+    /// For how long the disk has kept whoever writes to it now; `None`: nobody writes, or nobody can tell.
+    fn at_disk_for(&self) -> Option<Duration> {
+        None
     }
 
     /// Takes a group back that was handed over and has not begun; it is not called back. `None`: it has begun, or was never here.
@@ -307,6 +313,44 @@ impl LogIo for InlineIo {
 struct Inbox {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    at_disk: AtDisk,
+}
+
+/// Since when somebody is at the disk, for who asks meanwhile: one at a time is, who holds the executor.
+struct AtDisk {
+    born: Instant,
+    /// Microseconds after that; 0: nobody is.
+    since_us: AtomicU64,
+}
+
+impl Default for AtDisk {
+    fn default() -> Self {
+        Self { born: Instant::now(), since_us: AtomicU64::new(0) }
+    }
+}
+
+/// A stay at the disk.
+struct Stay<'a>(&'a AtDisk);
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.0.since_us.store(0, Ordering::Relaxed);
+    }
+}
+
+impl AtDisk {
+    /// Somebody goes there, and is back when the stay is dropped.
+    fn stay(&self) -> Stay<'_> {
+        let now = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.since_us.store(now.max(1), Ordering::Relaxed);
+        Stay(self)
+    }
+
+    /// How long the stay is by now.
+    fn lasts(&self) -> Option<Duration> {
+        let since = self.since_us.load(Ordering::Relaxed);
+        (since > 0).then(|| self.born.elapsed().saturating_sub(Duration::from_micros(since)))
+    }
 }
 
 #[derive(Default)]
@@ -433,6 +477,7 @@ impl LogIo for IoThread {
             return Some((group, done));
         }
         let _guard = AbortOnPanic;
+        let _stay = self.inbox.at_disk.stay();
         let queued = executor.background.len();
         executor.run(&mut vec![Submission::new(group, done)]);
         let is_stalled = !executor.stalled.is_empty();
@@ -445,6 +490,10 @@ impl LogIo for IoThread {
 
     fn keeps_order(&self) -> bool {
         true
+    }
+
+    fn at_disk_for(&self) -> Option<Duration> {
+        self.inbox.at_disk.lasts()
     }
 
     fn take_back(&self, log: &Arc<LogFiles>, number: GroupNo) -> Option<Group> {
@@ -518,6 +567,7 @@ fn work(inbox: &Inbox, executor: &Mutex<Executor>) {
     loop {
         inbox.wait(&patience);
         let mut executor = executor.lock();
+        let _stay = inbox.at_disk.stay();
         let stop = inbox.take(&mut batch);
         if !batch.is_empty() || !matches!(patience, Patience::Busy) {
             executor.run(&mut batch);

@@ -74,8 +74,8 @@ fn ready_without_facts(call: &Call) -> ApiResult<HttpResponse> {
 const ROWS_MAX: usize = 20;
 
 /// What the node cannot do while it takes requests. An object store that does not answer holds up only what needs it: where there
-/// is a log, appends are taken all the same. A disk that was full at the start holds up all but reads. A key that is not to be had
-/// holds up nothing but the next start.
+/// is a log, appends are taken all the same. A disk of logs that does not answer holds up all of these, and no read; one that was full
+/// at the start holds up all but reads. A key that is not to be had holds up nothing but the next start.
 fn ready_with(call: &Call) -> ApiResult<HttpResponse> {
     let troubles = call.app.node.cluster().map(Control::troubles).unwrap_or_default();
     if let Some(why) = troubles.not_ready() {
@@ -84,6 +84,7 @@ fn ready_with(call: &Call) -> ApiResult<HttpResponse> {
     let troubled = call.app.node.troubled();
     let row = |(store, why): &(&str, Arc<str>)| json!({ "store": store, "error": &**why });
     let mut degraded: Vec<Value> = troubled.iter().map(row).collect();
+    degraded.extend(call.app.node.logs_troubled().iter().map(row));
     degraded.extend(call.app.node.without_room().iter().map(row));
     degraded.extend(call.app.node.keys_troubled().iter().map(row));
     if let Some(why) = call.app.node.subjects_trouble() {

@@ -126,6 +126,8 @@ async fn stores(text: &mut Text, call: &Call) {
         "gauge",
     );
     degraded(text, call, "durable_degraded", &call.app.node.troubled());
+    text.head("log_degraded", "1 while the disk of a store's log does not answer who writes to it", "gauge");
+    degraded(text, call, "log_degraded", &call.app.node.logs_troubled());
     text.head("keys_degraded", "1 while the next start would not get the keys of an encrypted store", "gauge");
     degraded(text, call, "keys_degraded", &call.app.node.keys_troubled());
     text.head("subject_keys_degraded", "1 while a store takes no new subject and erases none", "gauge");

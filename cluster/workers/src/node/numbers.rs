@@ -5,7 +5,11 @@ use crate::metrics::Metrics;
 use crate::permits::BytePermits;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use strandline_engine::compact::Share;
+
+/// A disk of logs that keeps who writes to it for so long is told.
+const SILENT: Duration = Duration::from_secs(5);
 
 impl NodeHandle {
     /// The account of bytes in flight.
@@ -65,6 +69,15 @@ impl NodeHandle {
         self.node.folder_watches.troubled(&self.stores)
     }
 
+    /// Stores whose log's disk has kept for a while who writes to it, and how long: their appends wait. All of a node's logs go through one thread, so
+    /// that they wait together.
+    #[must_use]
+    pub fn logs_troubled(&self) -> Vec<(&str, Arc<str>)> {
+        let Some(why) = silent_disk(self.node.shared.io.at_disk_for()) else { return Vec::new() };
+        let with_log = self.stores.iter().filter(|parts| parts.store.has_log());
+        with_log.map(|parts| (parts.store.name(), Arc::clone(&why))).collect()
+    }
+
     /// Stores without a log that were opened on a full disk, and have found no room since: they are read, and take nothing.
     #[must_use]
     pub fn without_room(&self) -> Vec<(&str, Arc<str>)> {
@@ -103,5 +116,28 @@ impl NodeHandle {
     #[must_use]
     pub fn workers_alive(&self) -> usize {
         self.node.shared.alive.count()
+    }
+}
+
+/// That a disk has kept somebody for so long.
+fn silent_disk(kept: Option<Duration>) -> Option<Arc<str>> {
+    let seconds = kept.filter(|kept| *kept >= SILENT)?.as_secs();
+    let why = format!(
+        "the disk of wal.path has not answered for {seconds} s: appends wait for it, and none of them is acknowledged; see what is wrong with the disk"
+    );
+    Some(why.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_of_logs_that_does_not_answer_is_told_after_a_while() {
+        for quick in [None, Some(Duration::ZERO), Some(SILENT - Duration::from_micros(1))] {
+            assert_eq!(silent_disk(quick), None);
+        }
+        let told = silent_disk(Some(Duration::from_secs(67))).unwrap();
+        assert!(told.contains("wal.path has not answered for 67 s") && told.contains("appends wait"), "{told}");
     }
 }

@@ -137,6 +137,11 @@ fn nothing_is_written_here_before_what_was_handed_to_the_thread() {
 fn an_end_does_not_wait_for_ever_for_who_is_at_the_disk() {
     let (mut rig, mut writer, io) = only_log();
     let io = io.impatient();
+    let began = Instant::now();
+    while io.at_disk_for().is_some() {
+        assert!(began.elapsed() < LONG, "nobody writes any more");
+        std::thread::yield_now();
+    }
     let ((done, heard), (go_on, held)) = (channel(), channel::<()>());
     rig.push(&mut writer, b"first");
     let kept = move |group| {
@@ -145,6 +150,7 @@ fn an_end_does_not_wait_for_ever_for_who_is_at_the_disk() {
     };
     io.submit(writer.take_group().unwrap(), Box::new(kept));
     writer.committed(heard.recv_timeout(LONG).unwrap().unwrap());
+    assert!(io.at_disk_for().is_some(), "who asks hears that somebody is there");
     let (ended, end) = channel();
     let ending = std::thread::spawn(move || {
         drop(io);
