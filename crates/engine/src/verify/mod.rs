@@ -111,8 +111,10 @@ pub enum VerifyError {
     /// There is no store.
     #[error("there is no store at {0}: nothing to verify")]
     NoStore(String),
-    /// The object store or the key service did not answer: nobody can tell what is wrong and what was not to be had.
-    #[error("what it needs gave no answer, so nothing can be told of the store's state; verify it again later: {0}")]
+    /// The object store did not answer, or a key was not to be had: nobody can tell what is wrong and what was out of reach.
+    #[error(
+        "what it needs is not to be had now, so nothing can be told of the store's state; verify it again later: {0}"
+    )]
     Unreachable(String),
     /// The declaration is not the store's.
     #[error(transparent)]
