@@ -203,10 +203,10 @@ impl StartError {
             Self::Store { error, .. } => match &**error {
                 // settings of an object store, or one that cannot keep commits apart
                 Durable(error) => {
-                    use strandline_durable::OpenError::{Keys, ManifestsBehind, ManifestsGone};
+                    use strandline_durable::OpenError::{FilesAway, Keys, ManifestsBehind, ManifestsGone};
                     let settings = matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::NotSupported);
                     let keys = matches!(error, Keys(error) if error.kind() != ErrorKind::Unavailable);
-                    settings || keys || matches!(error, ManifestsGone { .. } | ManifestsBehind { .. })
+                    settings || keys || matches!(error, ManifestsGone { .. } | ManifestsBehind { .. } | FilesAway(_))
                 }
                 NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => true,
                 other => matches!(

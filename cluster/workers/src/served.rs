@@ -3,6 +3,7 @@
 //! ```text
 //!  the first start: the claim is committed, or a member has opened it -> served-{id} is made -> appends are taken
 //!  a later one:     no manifest, no data file, but served-{id}: refused, before anything is made where they should be
+//!                   manifests elsewhere that are there, and say that durable.path was marked, which holds nothing: refused, whatever stands here
 //! ```
 //!
 //! What is away then is a disk that is not mounted, as a rule: a store that began anew in the folder below it would take appends that nobody sees once
@@ -15,7 +16,9 @@ use crate::opening::store_error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use strandline_deql::StoreConfig;
+use strandline_deql::{Location, StoreConfig};
+use strandline_durable::objects::{Purpose, Settings, open_location};
+use strandline_durable::{DurableTier, OpenError as DurableError};
 use strandline_engine::store::Store;
 use strandline_wal::Disk;
 
@@ -25,20 +28,32 @@ const LOST_AND_FOUND: &str = "lost+found";
 
 /// Refuses to begin stores anew that were there, in local folders that are not there, or hold nothing: their logs say so, or this node has served
 /// them. It makes nothing, not even the folders and locks. `dir`: the node's data folder. Of what lies elsewhere the engine asks the same when it
-/// has found no manifest (see [`mark_of`]).
+/// has found no manifest (see [`mark_of`]), and whether the files are there that the newest one names.
 ///
 /// # Errors
-/// `FilesGone`; a folder cannot be looked at.
+/// `FilesGone`; `FilesAway`; a folder cannot be looked at.
 pub(crate) fn refuse_bare<'a>(
     stores: impl IntoIterator<Item = &'a StoreConfig>,
     disk: &dyn Disk,
     dir: &Path,
 ) -> Result<(), StartError> {
-    for config in stores.into_iter().filter(|config| is_bare(config)) {
-        let mark = mark_of(dir, &config.name)?;
-        Store::may_begin(config, disk, mark.as_deref()).map_err(|error| store_error(&config.name, error))?;
+    for config in stores {
+        let refused = |error| store_error(&config.name, error);
+        if is_bare(config) {
+            let mark = mark_of(dir, &config.name)?;
+            Store::may_begin(config, disk, mark.as_deref()).map_err(refused)?;
+        } else if config.durable.path.as_local().is_some_and(holds_nothing) {
+            refuse_unmounted(config).map_err(|error| refused(error.into()))?;
+        }
     }
     Ok(())
+}
+
+/// Of a store whose folder of files holds nothing: its manifests, which are elsewhere, may say that files were there.
+fn refuse_unmounted(config: &StoreConfig) -> Result<(), DurableError> {
+    let open = |location: &Location| open_location(location, Purpose::Read, &Settings::from_env());
+    let (files, manifests) = (open(&config.durable.path)?, open(&config.durable.manifest_path)?);
+    DurableTier::refuse_bare(&*files, &*manifests, config)
 }
 
 /// What says in this data folder that the node has served a store.

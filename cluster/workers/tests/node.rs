@@ -28,6 +28,8 @@ mod statement;
 mod subjects;
 #[path = "node/together.rs"]
 mod together;
+#[path = "node/unmounted.rs"]
+mod unmounted;
 
 use futures_util::future::join_all;
 use std::path::Path;

@@ -56,9 +56,9 @@ pub use runs::{
 };
 pub use sort::{RowRef, Sorted, Sorter, StreamSeen, compare, sort_rows};
 pub use tier::{
-    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DIGEST_UNKNOWN, DeleteMode, DurableTier, Folded, FollowError,
-    FollowedOthers, LogRecords, ManifestSummary, OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Redact,
-    Replacement, Restore, Restored, RetireError, Retired, Retirement, Snapshot, Update,
+    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DIGEST_UNKNOWN, DeleteMode, DurableTier, FilesAway, Folded,
+    FollowError, FollowedOthers, LogRecords, ManifestSummary, OpenError, OpenOptions, PastVersion, RebuildError,
+    Rebuilt, Redact, Replacement, Restore, Restored, RetireError, Retired, Retirement, Snapshot, Update,
 };
 pub use verify::{Finding, ReplacedReport, verify_file, verify_manifests, verify_replaced};
 pub use write::{JobSpec, OpenFiles, WriteError};

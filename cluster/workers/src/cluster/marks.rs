@@ -4,10 +4,10 @@
 use super::ClusterError;
 use strandline_consensus::meta::MetaState;
 use strandline_deql::StoreConfig;
-use strandline_durable::DurableTier;
 use strandline_durable::objects::{
     ClusterMark, MarkError, ObjectError, Purpose, Settings, cluster_mark, mark_for_cluster, open_location,
 };
+use strandline_durable::{DurableTier, OpenError};
 
 /// A cluster takes no store from anybody; what bears its own mark it has taken already.
 pub(super) fn check_free(store: &StoreConfig, has_log: bool, own: Option<&ClusterMark>) -> Result<(), ClusterError> {
@@ -43,11 +43,15 @@ pub(super) fn check_further(state: &MetaState, cluster: u128, stores: &[StoreCon
     Ok(())
 }
 
-/// Whether a store is where it says. Where that cannot be told who marks it says why.
+/// Whether a store is where it says, manifests and files. Where that cannot be told who marks it says why.
 pub(super) fn is_there(store: &StoreConfig) -> bool {
     let open = |location| open_location(location, Purpose::Read, &Settings::from_env());
     let places = open(&store.durable.path).and_then(|files| Ok((files, open(&store.durable.manifest_path)?)));
-    !places.is_ok_and(|(files, manifests)| matches!(DurableTier::is_there(&*files, &*manifests, store), Ok(false)))
+    !places.is_ok_and(|(files, manifests)| {
+        let looked = DurableTier::is_there(&*files, &*manifests, store);
+        let is_away = || matches!(DurableTier::refuse_bare(&*files, &*manifests, store), Err(OpenError::FilesAway(_)));
+        matches!(looked, Ok(false)) || is_away()
+    })
 }
 
 /// Makes it. Files that bear that of another are refused.

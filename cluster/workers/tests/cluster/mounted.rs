@@ -133,3 +133,40 @@ fn a_first_node_that_is_alone_marks_only_what_is_its_own_or_new() {
     })
     .unwrap();
 }
+
+/// Nothing is made where the files should be, though the manifests are there.
+async fn refused_apart(place: &Place, name: &str, own: &[StoreConfig]) {
+    let (shared, away) = (place.dir("shared"), place.dir("away"));
+    move_away(&shared, &away);
+    for is_bare in [false, true] {
+        if is_bare {
+            std::fs::create_dir(&shared).unwrap();
+        }
+        let said = serve(place, name, Flags::default(), own).await.err().unwrap();
+        assert!(said.contains("`.store-") && said.contains("mounted"), "{name}: {said}");
+        assert_eq!(std::fs::read_dir(&shared).map(Iterator::count).ok(), is_bare.then_some(0), "{name}");
+    }
+    std::fs::remove_dir(&shared).unwrap();
+    move_away(&away, &shared);
+}
+
+#[test]
+fn a_member_whose_manifests_are_mounted_and_whose_files_are_not_makes_nothing_in_their_place() {
+    let place = Place::new();
+    let keys = format!(", durable.commit.manifest_path='{}'", place.dir("manifests").display());
+    let own = |name: &str| [place.store("shared", name, &keys)];
+    runtime::run(async {
+        let first = serve(&place, "one", Flags::default(), &own("one")).await.unwrap();
+        let joins = Flags { id: Some(2), join: Some(address(&first.0)), ..Flags::default() };
+        let second = serve(&place, "two", joins, &[]).await.unwrap();
+        until(|| voters(&first.0) == [1, 2] && voters(&second.0) == [1, 2]).await;
+        stop(second).await;
+        // by the cluster's statement, and by its own
+        refused_apart(&place, "two", &[]).await;
+        refused_apart(&place, "two", &own("two")).await;
+        stop(serve(&place, "two", Flags::default(), &[]).await.unwrap()).await;
+        stop(first).await;
+        refused_apart(&place, "one", &own("one")).await;
+    })
+    .unwrap();
+}

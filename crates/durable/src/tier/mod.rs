@@ -9,6 +9,7 @@
 
 mod commit;
 mod fold;
+mod in_place;
 mod late;
 mod member;
 pub(crate) mod names;
@@ -25,6 +26,7 @@ mod sweep;
 
 pub use commit::{Commit, CommitError, DeleteMode, Redact, Replacement, Restore, Retirement, Update};
 pub use fold::{Folded, PastVersion};
+pub use in_place::FilesAway;
 pub use member::{FollowError, FollowedOthers};
 pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
 pub use rebuild::{CommandKey, DIGEST_UNKNOWN, RebuildError, Rebuilt};

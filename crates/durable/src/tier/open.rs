@@ -1,11 +1,12 @@
 //! Opens the tier: birth of a store, or the claim of a new epoch by one commit; finishes what a crash left half done.
 
 use super::commit::CommitError;
+use super::in_place::{FilesAway, leftover};
 use super::late::LateClaim;
 use super::member::Claim;
 use super::pins::{Gone, Pins};
 use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, names};
-use crate::delta::names::{self as delta_names, link};
+use crate::delta::names::link;
 use crate::delta::{DeltaLog, newest_shown};
 use crate::keyring::{Provider, sealed_places};
 use crate::layout::{Layout, LayoutError};
@@ -30,8 +31,6 @@ pub const CACHE_BYTES_DEFAULT: usize = 128 << 20;
 const CLAIM_TRIES: u32 = 256;
 /// Tries after which the end of the versions is looked for again, in case the owner is quicker by a whole version and more.
 const CLAIMS_BETWEEN_LOOKS: u32 = 4;
-/// Objects that are looked at for what a store without a manifest has left.
-const LEFTOVERS_LOOKED_AT: usize = 1000;
 
 /// What an open needs besides the configuration.
 #[derive(Clone, Debug)]
@@ -97,6 +96,9 @@ pub enum OpenError {
         /// One of these.
         found: String,
     },
+    /// The manifests are there, and the files are not.
+    #[error(transparent)]
+    FilesAway(#[from] FilesAway),
     /// The newest manifests are missing.
     #[error(
         "the newest manifest in {manifests} is version {newest}, but the Delta log in {files} shows version {shown}: manifests \
@@ -141,7 +143,10 @@ impl OpenError {
             Self::Objects(error) => error.kind(),
             Self::Keys(error) => error.kind(),
             Self::OtherStore { .. } => ErrorKind::BadRequest,
-            Self::Obstructed { .. } | Self::ManifestsGone { .. } | Self::ManifestsBehind { .. } => ErrorKind::Integrity,
+            Self::Obstructed { .. }
+            | Self::ManifestsGone { .. }
+            | Self::FilesAway(_)
+            | Self::ManifestsBehind { .. } => ErrorKind::Integrity,
             Self::Moved { .. } | Self::Contended => ErrorKind::Unavailable,
             Self::Claim(error) => error.kind(),
         }
@@ -377,17 +382,9 @@ pub(super) fn refuse_clear(objects: &dyn Objects, config: &StoreConfig) -> Resul
 
 /// Where there is no manifest at all there must be nothing of a store: one bounded listing on an object store.
 pub(super) fn refuse_leftovers(objects: &dyn Objects, config: &StoreConfig) -> Result<(), OpenError> {
-    let listed = match objects.stages() {
-        true => objects.list_beside(MANIFEST_FOLDER)?,
-        false => objects.list_after("", LEFTOVERS_LOOKED_AT)?.objects,
-    };
-    let found = listed.into_iter().find(|info| {
-        let folder = info.path.split('/').next().unwrap_or_default();
-        info.path.ends_with(".parquet") || ["_runs", delta_names::FOLDER].contains(&folder)
-    });
-    let Some(found) = found else { return Ok(()) };
+    let Some(found) = leftover(objects)? else { return Ok(()) };
     let (manifests, files) = (config.durable.manifest_path.to_string(), config.durable.path.to_string());
-    Err(OpenError::ManifestsGone { manifests, files, found: found.path })
+    Err(OpenError::ManifestsGone { manifests, files, found })
 }
 
 impl DurableTier {

@@ -188,6 +188,7 @@ fn look(
     let (files, manifests) = (Arc::clone(&objects.0), Arc::clone(&objects.1));
     let snapshot = match DurableTier::open_read_only_with(files, manifests, config) {
         Ok(tier) => {
+            tier.refuse_files_away(config)?;
             tier.refuse_behind_delta_log(config)?;
             Some(tier.pin())
         }

@@ -57,7 +57,7 @@ impl Store {
     /// Opens a store that the nodes of a cluster share; its logs come one by one. Blocks.
     ///
     /// # Errors
-    /// `FilesGone`: it was there; [`OpenError`].
+    /// `FilesGone`: it was there; `FilesAway`: its manifests alone are; [`OpenError`].
     pub fn open_member(options: &OpenOptions) -> Result<Arc<Self>, OpenError> {
         let config = &options.config;
         let wal_dir = wal_dir(config)?;
@@ -75,6 +75,8 @@ impl Store {
         };
         let durable = DurableTier::open_member(objects, manifests, config, &tier)?;
         check_declaration(config, &durable.pin())?;
+        durable.refuse_files_away(config)?;
+        durable.mark_places(config);
         let rules = Rules::new(config, durable.pin().digest_key());
         Ok(Arc::new(Self::new(options, durable, rules, wal_dir, Micros::MIN)))
     }

@@ -90,6 +90,7 @@ impl Judged {
     /// [`OpenError`]; its text says what to do.
     pub fn open(self) -> Result<Opened, OpenError> {
         let (options, wal_dir, durable, facts) = self.claim()?;
+        durable.mark_places(&options.config);
         let Facts { logs: found, tail, mut report, .. } = facts;
         let text = strandline_deql::print(&options.config);
         if durable.waits_for_room() {
