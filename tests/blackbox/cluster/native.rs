@@ -39,6 +39,10 @@ pub(super) fn event(stream_type: &str, stream_id: &str, n: u64) -> BatchBytes {
     batch(BatchUnit::Append, stream_type, stream_id, n)
 }
 
+pub(super) fn row(stream_type: &str, stream_id: &str, n: u64) -> BatchBytes {
+    batch(BatchUnit::Rows, stream_type, stream_id, n)
+}
+
 fn number(data: &str) -> u64 {
     serde_json::from_str::<Value>(data).unwrap()["n"].as_u64().unwrap()
 }

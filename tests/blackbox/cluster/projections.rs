@@ -2,10 +2,12 @@
 
 use super::moves::{done, is_led};
 use super::named::consumer;
+use super::native::{connect, row, runtime};
 use super::nodes::Nodes;
 use crate::harness::{Http, Sse};
 use serde_json::{Value, json};
 use std::thread::{self, JoinHandle};
+use strandline_client::OnError;
 
 const SYNC: &str = ", wal.rollover_mb = 1, id.command_id.unique_scope = 'stream', projection.mode = 'sync'";
 
@@ -83,15 +85,35 @@ fn an_append_waits_for_a_sync_projection_whichever_node_leads_its_log() {
         assert_eq!(append(&nodes.http(node), leader), said("confirmed"), "at node {node}, led by node {leader}");
     }
     assert_eq!(nodes.http(1).bulk(&[line(keeper)])["projections"], said("confirmed"));
-    // what another node was told of its part this one does not know
+    // what another node was told of its part this one does not know: it tells of its own
     let body = [line(keeper), line(keeper % 3 + 1)];
-    assert_eq!(nodes.http(1).bulk(&body)["projections"], said("timed_out"));
+    let told = json!([{ "name": "s", "state": "timed_out", "here": "confirmed" }]);
+    assert_eq!(nodes.http(1).bulk(&body)["projections"], told);
     let stream = consuming.join().unwrap();
     // whoever has not heard of that asks who has
     nodes.http(1).delete("subscriptions/s").expect(200);
     for (node, leader) in places() {
         assert_eq!(append(&nodes.http(node), leader), json!([]), "at node {node}, led by node {leader}");
     }
+    drop(stream);
+    nodes.stop_all();
+}
+
+#[test]
+fn parts_of_a_native_body_that_several_nodes_lead_wait_for_a_sync_projection_at_once() {
+    let (mut nodes, [keeper, leader, other]) = apart();
+    let (mut stream, number) = consumer(&nodes, other);
+    let runtime = runtime();
+    let client = runtime.block_on(connect(&nodes, keeper));
+    let body = [keeper, leader].map(|of| row(&format!("T{of}"), "s", 0));
+    let appending = thread::spawn(move || runtime.block_on(client.append_bulk(&body, OnError::Skip)).unwrap());
+    // the second one is stored while nobody has acknowledged the first
+    let positions = [stream.event().id, stream.event().id];
+    for position in positions {
+        nodes.http(other).post("subscriptions/s/ack", &json!({ "position": position, "consumer": number })).expect(200);
+    }
+    let parts = appending.join().unwrap();
+    assert!(parts.iter().all(|part| part.as_ref().is_ok_and(|part| part.appended == 1)), "{parts:?}");
     drop(stream);
     nodes.stop_all();
 }

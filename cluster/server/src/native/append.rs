@@ -6,6 +6,7 @@ use crate::native::refusal::{of_api, refused};
 use crate::native::relay::Relay;
 use crate::native::session::Asker;
 use crate::native::several::{Several, Told, send_on};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use strandline_client::wire::append::{Appends, Expected as WireExpected, OnError as WireOnError};
 use strandline_client::wire::header::Kind;
@@ -14,10 +15,11 @@ use strandline_client::wire::outcome::OutcomesWriter;
 use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_client::{Appended, Client, ClientError, KnownEvent, PartAppended, Refused, RejectedRow};
 use strandline_engine::append::{AppendOutcome, Expected, OnError};
-use strandline_event::{BatchBytes, ErrorKind, FieldNames, limits};
+use strandline_event::{BatchBytes, ErrorKind, FieldNames, StampedBatch, limits};
 use strandline_workers::permits::BytePermit;
 use strandline_workers::{AppendedEvent, NodeError, Outcome, OwnerPart, StreamAppend, StreamOutcome, same_owner_again};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 /// A row of an append that was known, in an answer.
 const KNOWN_BYTES: usize = 40;
@@ -244,7 +246,7 @@ impl CheckedBulk {
         }
         let all: Vec<usize> = (0..owned.len()).collect();
         let batches = owned.iter().map(|(_, part)| part.batch.clone()).collect();
-        let parts = Parts { served: Arc::clone(served), batches, on_error, permit: Arc::new(permit) };
+        let parts = Parts::new(served, batches, on_error, Arc::new(permit));
         let here = parts.here(&all).await;
         if let Some(asker) = asker
             && let Some(refused) = forbidden(&here)
@@ -257,6 +259,7 @@ impl CheckedBulk {
             }
             (told, _) => told,
         };
+        parts.confirmed().await;
         match told.and_then(outcomes) {
             Err(refused) => of_batch(refused, &owned).encode(request).into_bytes(),
             Ok(outcomes) => encode(request, by_batch(count, outcomes, &owned)),
@@ -338,8 +341,10 @@ pub(crate) async fn led_elsewhere(
     let told = parts.iter().map(|(_, error)| Told::refused(error, served)).collect();
     let batches: Vec<BatchBytes> = parts.into_iter().map(|(batch, _)| batch).collect();
     let count = batches.len();
-    let parts = Parts { served: Arc::clone(served), batches, on_error, permit };
-    match send_on(&parts, told, relay).await {
+    let parts = Parts::new(served, batches, on_error, permit);
+    let told = send_on(&parts, told, relay).await;
+    parts.confirmed().await;
+    match told {
         Ok(told) => told.into_iter().map(Told::said).collect(),
         Err(refused) => vec![Err(refused); count],
     }
@@ -351,9 +356,35 @@ struct Parts {
     batches: Vec<BatchBytes>,
     on_error: OnError,
     permit: Arc<BytePermit>,
+    /// What waits for sync projections; it ends with this.
+    confirming: Mutex<JoinSet<()>>,
 }
 
 impl Parts {
+    fn new(served: &Arc<ServedStore>, batches: Vec<BatchBytes>, on_error: OnError, permit: Arc<BytePermit>) -> Self {
+        Self { served: Arc::clone(served), batches, on_error, permit, confirming: Mutex::default() }
+    }
+
+    /// Begins to wait for sync projections of what was stored: beside what other nodes are sent, which wait for theirs. The outcomes have no place for what
+    /// they say.
+    fn confirm(&self, results: &[Result<AppendOutcome, NodeError>]) {
+        if !self.served.store.waits_for_projections() {
+            return;
+        }
+        let stored: Vec<StampedBatch> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.clone()).collect();
+        let served = Arc::clone(&self.served);
+        self.confirming.lock().spawn(async move {
+            let batches: Vec<&StampedBatch> = stored.iter().collect();
+            let _ = served.store.confirm_projections(&batches).await;
+        });
+    }
+
+    /// Waits until they have said so, or are late.
+    async fn confirmed(&self) {
+        let mut confirming = std::mem::take(&mut *self.confirming.lock());
+        while confirming.join_next().await.is_some() {}
+    }
+
     fn at(&self, places: &[usize]) -> Vec<BatchBytes> {
         places.iter().filter_map(|place| self.batches.get(*place).cloned()).collect()
     }
@@ -372,8 +403,7 @@ impl Several for Parts {
             }
             Err(error) => return Err(refused(&error, served)),
         };
-        let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
-        let _ = served.store.confirm_projections(&stored).await;
+        self.confirm(&results);
         let told = |result: &Result<AppendOutcome, NodeError>| match result {
             Ok(outcome) => Told::Judged(Ok(part(outcome, served.names()))),
             Err(error) => Told::refused(error, served),

@@ -18,14 +18,16 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
 use elsewhere::There;
+use futures_util::future::join;
 use serde_json::{Value, json};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use strandline_client::PartAppended;
 use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendError, AppendOutcome, Refusal};
-use strandline_event::{Chunk, ErrorKind, EventInput, Field, FieldNames, Seq, limits};
+use strandline_event::{Chunk, ErrorKind, EventInput, Field, FieldNames, Seq, StampedBatch, limits};
 use strandline_workers::permits::{BytePermit, BytePermits};
+use strandline_workers::subscriptions::Confirmation;
 use strandline_workers::{NodeError, OwnerPart};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -203,10 +205,7 @@ async fn store(
     let permit = Arc::new(permit);
     let appended = served.store.append_bulk(batches, rule, Arc::clone(&permit)).await;
     let mut results = appended.map_err(|e| of_line(&e, &parts, names))?;
-    let there = match &relay {
-        Some(relay) => elsewhere::done(served, relay, &parts, &mut results, (rule, permit)).await,
-        None => There::new(),
-    };
+    let (there, projections) = beside(served, relay.as_ref(), &parts, &mut results, (rule, permit)).await;
     let failed = results.iter().filter(|r| r.is_err()).count();
     // what is wrong with the node comes before what is wrong with the body: nobody may take it for refused lines
     let not_done = first_not_done(&results);
@@ -236,9 +235,7 @@ async fn store(
     if !warnings.is_empty() {
         answer["warnings"] = json!(warnings);
     }
-    let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
-    let elsewhere = elsewhere::stream_types(&there, &parts);
-    if let Some(projections) = served.store.confirm_projections_beside(&stored, &elsewhere).await {
+    if let Some(projections) = projections {
         answer["projections"] = projections_json(&projections);
     }
     let forbidden = forbidden(&sum.rejected, &results, names);
@@ -253,6 +250,32 @@ async fn store(
         answer.extensions_mut().insert(PartForbidden(why));
     }
     Ok(answer)
+}
+
+/// Has done what other nodes lead, and waits for sync projections meanwhile: each node waits for what it has stored, all of them at once, and a body for
+/// the last of them.
+async fn beside(
+    served: &Arc<ServedStore>,
+    relay: Option<&Relay>,
+    parts: &[Part],
+    results: &mut [Result<AppendOutcome, NodeError>],
+    (rule, permit): (append::OnError, Arc<BytePermit>),
+) -> (There, Option<Vec<Confirmation>>) {
+    let stored: Vec<StampedBatch> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.clone()).collect();
+    let batches: Vec<&StampedBatch> = stored.iter().collect();
+    // the bytes of the body are there as long as it waits
+    let _counted = Arc::clone(&permit);
+    let sending = async {
+        match relay {
+            Some(relay) => elsewhere::done(served, relay, parts, results, (rule, permit)).await,
+            None => There::new(),
+        }
+    };
+    let (there, projections) = join(sending, served.store.confirm_projections_here(&batches)).await;
+    let elsewhere = elsewhere::stream_types(&there, parts);
+    let projections = projections.filter(|_| !batches.is_empty() || !elsewhere.is_empty());
+    let told = |all: Vec<Confirmation>| all.into_iter().map(|one| one.beside(&elsewhere)).collect();
+    (there, projections.map(told))
 }
 
 /// For the audit log: why a line of the body is forbidden, or a part of it, if one is.
@@ -278,7 +301,7 @@ struct Sum {
 
 impl Sum {
     fn add(&mut self, outcome: &AppendOutcome, part: &Part, names: &FieldNames) {
-        self.appended += outcome.stamped.as_ref().map_or(0, strandline_event::StampedBatch::rows);
+        self.appended += outcome.stamped.as_ref().map_or(0, StampedBatch::rows);
         self.duplicates += outcome.duplicate_rows;
         self.rejected.extend(
             outcome

@@ -110,7 +110,14 @@ pub(crate) fn projections_json(projections: &[Confirmation]) -> serde_json::Valu
         ProjectionState::Confirmed => "confirmed",
         ProjectionState::TimedOut => "timed_out",
     };
-    projections.iter().map(|of| json!({ "name": of.name, "state": state(of.state) })).collect()
+    let told = |of: &Confirmation| {
+        let mut told = json!({ "name": of.name, "state": state(of.state) });
+        if let Some(here) = of.here {
+            told["here"] = json!(state(here));
+        }
+        told
+    };
+    projections.iter().map(told).collect()
 }
 
 /// GET /v1/stores/{store}/streams/{stream_type}/{stream_id}

@@ -22,7 +22,7 @@
 
 use super::StoreReplicas;
 use crate::error::NodeError;
-use crate::subscriptions::{AskedFor, Confirmation, Desk, ProjectionState, Waiting, made};
+use crate::subscriptions::{Confirmation, Desk, ProjectionState, Waiting, made};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -210,8 +210,8 @@ impl StoreReplicas {
     /// Waits for the sync subscriptions, which another node keeps.
     pub(crate) async fn confirm_projections(&self, waiting: Waiting<'_>) -> Vec<Confirmation> {
         let asked = self.sync_subscriptions().into_iter().filter_map(|projection| {
-            let asked = waiting.asks(&projection.filter)?;
-            Some(self.confirmation(projection, asked, waiting))
+            let open = waiting.asks(&projection.filter)?;
+            Some(self.confirmation(projection, open, waiting))
         });
         join_all(asked).await.into_iter().flatten().collect()
     }
@@ -239,12 +239,11 @@ impl StoreReplicas {
     async fn confirmation(
         &self,
         projection: Arc<Projection>,
-        mut asked: AskedFor,
+        open: Vec<Position>,
         waiting: Waiting<'_>,
     ) -> Option<Confirmation> {
-        let open = std::mem::take(&mut asked.open);
         let state = self.wait_for(&projection, open, waiting).await?;
-        Some(asked.told(&projection.name, state))
+        Some(Confirmation::new(&projection.name, &projection.filter, state))
     }
 
     async fn wait_for(

@@ -35,6 +35,28 @@ pub struct Confirmation {
     pub name: String,
     /// Its word.
     pub state: ProjectionState,
+    /// Its word on what was stored here, where other nodes have stored events too that it may ask for: their word is not told here, so it has timed out.
+    pub here: Option<ProjectionState>,
+    /// The one stream type whose events it asks for; none: any of them.
+    stream_type: Option<String>,
+}
+
+impl Confirmation {
+    /// The word of a projection with this filter.
+    pub(crate) fn new(name: &str, filter: &Filter, state: ProjectionState) -> Self {
+        let stream_type = filter.stream_type.as_deref().map(str::to_owned);
+        Self { name: name.to_owned(), state, here: None, stream_type }
+    }
+
+    /// The same of a body of which other nodes have stored events of these stream types.
+    #[must_use]
+    pub fn beside(self, elsewhere: &[&str]) -> Self {
+        let asks = |other: &&str| self.stream_type.as_deref().is_none_or(|name| name == *other);
+        match elsewhere.iter().any(asks) {
+            true => Self { here: Some(self.state), state: ProjectionState::TimedOut, ..self },
+            false => self,
+        }
+    }
 }
 
 /// An append that waits for projections.
@@ -42,20 +64,10 @@ pub struct Confirmation {
 pub(crate) struct Waiting<'a> {
     /// What was stored here.
     pub(crate) batches: &'a [&'a StampedBatch],
-    /// Stream types of which another node has stored a part; it has waited for that part, and its word is not told here.
-    pub(crate) elsewhere: &'a [&'a str],
     /// Says that nobody is waited for any more: who has not acknowledged everything by then has timed out.
     pub(crate) late: &'a watch::Sender<bool>,
     /// The caller is told nothing of projections that ask for none of the events.
     pub(crate) is_limited: bool,
-}
-
-/// What a projection is asked for.
-pub(crate) struct AskedFor {
-    /// The events that were stored here.
-    pub(crate) open: Vec<Position>,
-    /// Another node may have stored some too.
-    is_elsewhere: bool,
 }
 
 impl Waiting<'_> {
@@ -69,21 +81,11 @@ impl Waiting<'_> {
         }
     }
 
-    /// What is asked of a subscription with this filter; `None`: nothing is told of it.
-    pub(crate) fn asks(&self, filter: &Filter) -> Option<AskedFor> {
+    /// The events of which a subscription with this filter is asked; `None`: nothing is told of it.
+    pub(crate) fn asks(&self, filter: &Filter) -> Option<Vec<Position>> {
         let events = self.batches.iter().flat_map(|batch| batch.iter());
         let open: Vec<Position> = events.filter(|event| filter.matches(event)).map(|event| event.position()).collect();
-        let stream_type = filter.stream_type.as_deref();
-        let is_elsewhere = self.elsewhere.iter().any(|other| stream_type.is_none_or(|name| name == *other));
-        (!self.is_limited || !open.is_empty()).then_some(AskedFor { open, is_elsewhere })
-    }
-}
-
-impl AskedFor {
-    /// What is told of it, where this came of the events that were stored here.
-    pub(crate) fn told(&self, name: &str, state: ProjectionState) -> Confirmation {
-        let state = if self.is_elsewhere { ProjectionState::TimedOut } else { state };
-        Confirmation { name: name.to_owned(), state }
+        (!self.is_limited || !open.is_empty()).then_some(open)
     }
 }
 
@@ -92,9 +94,10 @@ impl Desk {
     pub(crate) async fn confirm(&self, waiting: Waiting<'_>) -> Option<Vec<Confirmation>> {
         let mut confirmations = Vec::new();
         for named in self.sync()? {
-            let Some(mut asked) = waiting.asks(&named.settings().filter) else { continue };
-            let state = wait(&named, std::mem::take(&mut asked.open), waiting).await;
-            confirmations.push(asked.told(&named.name, state));
+            let filter = named.settings().filter;
+            let Some(open) = waiting.asks(&filter) else { continue };
+            let state = wait(&named, open, waiting).await;
+            confirmations.push(Confirmation::new(&named.name, &filter, state));
         }
         Some(confirmations)
     }
@@ -175,5 +178,24 @@ async fn wait(named: &Arc<Named>, mut open: Vec<Position>, waiting: Waiting<'_>)
         if gone || waiting.in_time(progressed.changed()).await.is_none() {
             return ProjectionState::TimedOut;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_events_that_another_node_has_stored_nothing_is_known_and_of_those_that_are_here_it_is_told() {
+        let (confirmed, timed_out) = (ProjectionState::Confirmed, ProjectionState::TimedOut);
+        let of = |stream_type: Option<&str>, elsewhere: &[&str]| {
+            let filter = Filter { stream_type: stream_type.map(Into::into), ..Filter::default() };
+            let told = Confirmation::new("s", &filter, confirmed).beside(elsewhere);
+            (told.state, told.here)
+        };
+        assert_eq!(of(None, &[]), (confirmed, None));
+        assert_eq!(of(Some("Call"), &["Order"]), (confirmed, None), "it asks for none of them");
+        assert_eq!(of(None, &["Order"]), (timed_out, Some(confirmed)));
+        assert_eq!(of(Some("Order"), &["Call", "Order"]), (timed_out, Some(confirmed)));
     }
 }

@@ -195,24 +195,25 @@ impl StoreHandle {
         self.parts.subscriptions.replay(name, only).await
     }
 
+    /// Whether appends wait for sync subscriptions.
+    #[must_use]
+    pub fn waits_for_projections(&self) -> bool {
+        self.config().projection.mode == ProjectionMode::Sync
+    }
+
     /// Waits for the sync subscriptions, where `projection.mode` is sync; `None`: it is not. Who is limited to tenants is told of those that ask for
     /// some of its events.
     pub async fn confirm_projections(&self, batches: &[&StampedBatch]) -> Option<Vec<Confirmation>> {
-        self.confirm_projections_beside(batches, &[]).await
+        if batches.is_empty() { None } else { self.confirm_projections_here(batches).await }
     }
 
-    /// The same of a body of which another node has stored events of these stream types: whether they are confirmed is not told here, so who may ask for
-    /// them has timed out.
-    pub async fn confirm_projections_beside(
-        &self,
-        batches: &[&StampedBatch],
-        elsewhere: &[&str],
-    ) -> Option<Vec<Confirmation>> {
-        if self.config().projection.mode != ProjectionMode::Sync || batches.is_empty() && elsewhere.is_empty() {
+    /// The same of what this node has stored of a body, nothing perhaps, while other nodes store more of it (see [`Confirmation::beside`]).
+    pub async fn confirm_projections_here(&self, batches: &[&StampedBatch]) -> Option<Vec<Confirmation>> {
+        if !self.waits_for_projections() {
             return None;
         }
         let late = watch::Sender::new(false);
-        let confirming = self.confirmed(Waiting { batches, elsewhere, late: &late, is_limited: self.is_limited() });
+        let confirming = self.confirmed(Waiting { batches, late: &late, is_limited: self.is_limited() });
         tokio::pin!(confirming);
         tokio::select! {
             biased;

@@ -42,7 +42,7 @@ pub use page::{Encode, FollowPage};
 pub use told::{EventPlace, NamedStatus, ParkedEvent, SubscriptionWish};
 pub use trouble::Trouble;
 
-pub(crate) use confirm::{AskedFor, Waiting};
+pub(crate) use confirm::Waiting;
 pub(crate) use desk::Desk;
 pub(crate) use feed::{Closes, Feed};
 pub(crate) use file::{SubscriptionFile, SubscriptionFileError};
