@@ -13,7 +13,7 @@
 
 mod life;
 
-use super::clients::{Held, Seen, Served, agreed, check, client, in_still_time, seeds, told};
+use super::clients::{Held, Seen, Served, agreed, answered, check, client, in_still_time, seeds, told};
 use super::disks::{fill, frames_of, mend, spoil};
 use super::tape::{NOW, try_open};
 use super::wire::{Link, Net, Weather};
@@ -432,6 +432,8 @@ async fn run(seed: u64, seconds: u64) -> String {
     for client in clients {
         history.extend(client.await.unwrap());
     }
+    spread.settle(&about).await;
+    history.extend(answered(&spread, 8, &about).await);
     let mut all = String::new();
     for followers in [Followers::Needed, Followers::Fewest] {
         spread.insist(&Command::Follow(followers)).await;

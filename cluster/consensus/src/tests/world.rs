@@ -308,6 +308,8 @@ pub(crate) struct World {
     pub(crate) members: Mutex<Vec<NodeId>>,
     /// Whether disks keep what they acknowledged.
     pub(super) fsync: bool,
+    /// Whether reads ask a quorum.
+    pub(crate) confirms: AtomicBool,
     /// Who was asked for a vote.
     pub(crate) asked_for_votes: Mutex<BTreeSet<NodeId>>,
 }
@@ -336,6 +338,7 @@ impl World {
             group: GroupId::Log { store: Arc::from("sim"), log: LogKey::single("T") },
             members: Mutex::new((1..=nodes).collect()),
             fsync,
+            confirms: AtomicBool::new(true),
             asked_for_votes: Mutex::default(),
         });
         for node in 1..=nodes {
