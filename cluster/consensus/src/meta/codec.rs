@@ -1,11 +1,13 @@
 //! Commands as bytes. Every byte stands in `META.md`, section 1; golden bytes in `tests/meta/`.
 
 use super::command::Command;
-use super::types::{Addresses, Erasable, Followers, GroupId, NodeFacts, NodeId, Office, Roles};
+use super::parts::{
+    put_addresses, put_facts, put_group, put_nodes, put_remembered, take_addresses, take_erasable, take_facts,
+    take_followers, take_group, take_nodes, take_remembered, take_roles,
+};
+use super::types::{Erasable, GroupId, NodeId};
 use crate::fields::{FieldError, Put, Take};
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use strandline_event::LogKey;
 use strandline_wal::LeaderId;
 
 /// The one version of commands there is.
@@ -71,11 +73,17 @@ impl Command {
         out.u8(VERSION);
         out.u8(self.kind());
         out.zeros(2);
+        self.put(&mut out);
+        out.0
+    }
+
+    /// What stands behind the kind.
+    fn put(&self, out: &mut Put) {
         match self {
             Self::Create { cluster, replication, node } => {
                 out.u128(*cluster);
                 out.u8(*replication);
-                put_facts(&mut out, node);
+                put_facts(out, node);
             }
             Self::DeclareStore { replaces, name, statement } => {
                 out.u64(*replaces);
@@ -83,37 +91,31 @@ impl Command {
                 out.text(statement);
             }
             Self::RegisterType { store, name, buckets, erasable, registered } => {
-                put_type(&mut out, (store, name), (*buckets, *erasable, *registered));
+                put_type(out, (store, name), (*buckets, *erasable, *registered));
             }
             Self::RegisterWithout { store, name, buckets, erasable, registered, away } => {
-                put_type(&mut out, (store, name), (*buckets, *erasable, *registered));
-                put_nodes(&mut out, away);
+                put_type(out, (store, name), (*buckets, *erasable, *registered));
+                put_nodes(out, away);
             }
-            Self::AddNode(facts) => put_facts(&mut out, facts),
+            Self::AddNode(facts) => put_facts(out, facts),
             Self::Admit(node) | Self::Drain(node) | Self::Undrain(node) | Self::Remove(node) => out.u64(*node),
             Self::Readdress { node, instance, addresses } => {
                 out.u64(*node);
                 out.u128(*instance);
-                put_addresses(&mut out, addresses);
+                put_addresses(out, addresses);
             }
             Self::Replace { lost, with } => {
                 out.u64(*lost);
                 out.u64(*with);
             }
             // nodes are numbered from 1
-            Self::Lead { group, node } => {
-                out.u64(node.unwrap_or(0));
-                put_group(&mut out, group);
-            }
+            Self::Lead { group, node } => put_of_group(out, [node.unwrap_or(0)], group),
             Self::Move { group, from, to } | Self::MoveLead { group, from, to } => {
-                out.u64(*from);
-                out.u64(*to);
-                put_group(&mut out, group);
+                put_of_group(out, [*from, *to], group);
             }
             Self::Settled { group, epoch, voters } => {
-                out.u64(*epoch);
-                put_group(&mut out, group);
-                put_nodes(&mut out, voters);
+                put_of_group(out, [*epoch], group);
+                put_nodes(out, voters);
             }
             Self::SetReplication(replication) => out.u8(*replication),
             Self::SetRoles { node, instance, roles } => {
@@ -129,15 +131,10 @@ impl Command {
                 out.u8(u8::from(*said));
                 out.text(store);
             }
-            Self::Remember { store, owner, turn, entries } => put_remember(&mut out, store, (*owner, *turn), entries),
+            Self::Remember { store, owner, turn, entries } => put_remember(out, store, (*owner, *turn), entries),
             Self::Follow(followers) => out.u8(followers.to_u8()),
-            Self::Found { group, epoch, node } => {
-                out.u64(*epoch);
-                out.u64(*node);
-                put_group(&mut out, group);
-            }
+            Self::Found { group, epoch, node } => put_of_group(out, [*epoch, *node], group),
         }
-        out.0
     }
 
     /// Reads one.
@@ -152,57 +149,62 @@ impl Command {
         }
         let kind = take.u8()?;
         take.zeros(2)?;
-        let command = match kind {
-            1 => Self::Create { cluster: take.u128()?, replication: take.u8()?, node: take_facts(&mut take)? },
+        let command = Self::take(kind, &mut take)?;
+        take.end()?;
+        Ok(command)
+    }
+
+    /// What stands behind a kind.
+    fn take(kind: u8, take: &mut Take<'_>) -> Result<Self, CodecError> {
+        Ok(match kind {
+            1 => Self::Create { cluster: take.u128()?, replication: take.u8()?, node: take_facts(take)? },
             2 => {
                 Self::DeclareStore { replaces: take.u64()?, name: take.text()?.into(), statement: take.text()?.into() }
             }
             3 => {
-                let ((store, name), (buckets, erasable, registered)) = take_type(&mut take)?;
+                let ((store, name), (buckets, erasable, registered)) = take_type(take)?;
                 Self::RegisterType { store, name, buckets, erasable, registered }
             }
-            4 => Self::AddNode(take_facts(&mut take)?),
+            4 => Self::AddNode(take_facts(take)?),
             5 => Self::Admit(take.u64()?),
-            6 => Self::Readdress { node: take.u64()?, instance: take.u128()?, addresses: take_addresses(&mut take)? },
+            6 => Self::Readdress { node: take.u64()?, instance: take.u128()?, addresses: take_addresses(take)? },
             7 => Self::Drain(take.u64()?),
             8 => Self::Undrain(take.u64()?),
             9 => Self::Remove(take.u64()?),
             10 => Self::Replace { lost: take.u64()?, with: take.u64()? },
             11 => {
-                let (from, to, group) = take_move(&mut take)?;
+                let (from, to, group) = take_move(take)?;
                 Self::Move { group, from, to }
             }
             12 => {
                 let epoch = take.u64()?;
-                Self::Settled { group: take_group(&mut take)?, epoch, voters: take_nodes(&mut take)? }
+                Self::Settled { group: take_group(take)?, epoch, voters: take_nodes(take)? }
             }
             13 => Self::SetReplication(take.u8()?),
-            14 => Self::SetRoles { node: take.u64()?, instance: take.u128()?, roles: take_roles(&mut take)? },
+            14 => Self::SetRoles { node: take.u64()?, instance: take.u128()?, roles: take_roles(take)? },
             15 => Self::Compact { node: take.u64()?, store: take.text()?.into() },
             16 => Self::Pause { paused: take.flag()?, store: take.text()?.into() },
-            17 => take_remember(&mut take)?,
+            17 => take_remember(take)?,
             18 => {
                 let node = Some(take.u64()?).filter(|node| *node != 0);
-                Self::Lead { group: take_group(&mut take)?, node }
+                Self::Lead { group: take_group(take)?, node }
             }
             19 => {
-                let (from, to, group) = take_move(&mut take)?;
+                let (from, to, group) = take_move(take)?;
                 Self::MoveLead { group, from, to }
             }
-            20 => Self::Follow(take_followers(&mut take)?),
+            20 => Self::Follow(take_followers(take)?),
             21 => Self::Keep { keeps: take.flag()?, store: take.text()?.into() },
             22 => {
-                let ((store, name), (buckets, erasable, registered)) = take_type(&mut take)?;
-                Self::RegisterWithout { store, name, buckets, erasable, registered, away: take_nodes(&mut take)? }
+                let ((store, name), (buckets, erasable, registered)) = take_type(take)?;
+                Self::RegisterWithout { store, name, buckets, erasable, registered, away: take_nodes(take)? }
             }
             23 => {
-                let (epoch, node, group) = take_move(&mut take)?;
+                let (epoch, node, group) = take_move(take)?;
                 Self::Found { group, epoch, node }
             }
             _ => return Err(CodecError::Kind(kind)),
-        };
-        take.end()?;
-        Ok(command)
+        })
     }
 }
 
@@ -222,6 +224,12 @@ fn take_type(take: &mut Take<'_>) -> Result<((String, String), Said), FieldError
     Ok(((take.text()?.into(), take.text()?.into()), said))
 }
 
+/// Numbers, and the group that they are of.
+fn put_of_group<const N: usize>(out: &mut Put, numbers: [u64; N], group: &GroupId) {
+    numbers.into_iter().for_each(|number| out.u64(number));
+    put_group(out, group);
+}
+
 /// Two numbers and the group that they are of.
 fn take_move(take: &mut Take<'_>) -> Result<(NodeId, NodeId, GroupId), FieldError> {
     Ok((take.u64()?, take.u64()?, take_group(take)?))
@@ -239,93 +247,4 @@ fn take_remember(take: &mut Take<'_>) -> Result<Command, FieldError> {
     let (turn, store) = (take.u64()?, take.text()?.to_owned());
     let entries = (0..take.count(8)?).map(|_| take_remembered(take)).collect::<Result<_, _>>()?;
     Ok(Command::Remember { store, owner, turn, entries })
-}
-
-pub(super) fn put_remembered(out: &mut Put, name: &str, value: &[u8]) {
-    out.text(name);
-    out.count(value.len());
-    out.bytes(value);
-}
-
-pub(super) fn take_remembered(take: &mut Take<'_>) -> Result<(String, Arc<[u8]>), FieldError> {
-    let name = take.text()?.to_owned();
-    let bytes = take.count(1)?;
-    Ok((name, Arc::from(take.bytes(bytes)?)))
-}
-
-pub(super) fn take_erasable(take: &mut Take<'_>) -> Result<Erasable, FieldError> {
-    Erasable::from_u8(take.u8()?).ok_or(FieldError::Value("what may be erased is not known here"))
-}
-
-pub(crate) fn put_facts(out: &mut Put, facts: &NodeFacts) {
-    out.u64(facts.id);
-    out.u128(facts.instance);
-    out.u8(facts.roles.to_u8());
-    put_addresses(out, &facts.addresses);
-}
-
-pub(crate) fn take_facts(take: &mut Take<'_>) -> Result<NodeFacts, FieldError> {
-    let (id, instance) = (take.u64()?, take.u128()?);
-    Ok(NodeFacts { id, instance, roles: take_roles(take)?, addresses: take_addresses(take)? })
-}
-
-fn take_roles(take: &mut Take<'_>) -> Result<Roles, FieldError> {
-    Roles::from_u8(take.u8()?).ok_or(FieldError::Value("roles that are not known here"))
-}
-
-pub(super) fn take_followers(take: &mut Take<'_>) -> Result<Followers, FieldError> {
-    Followers::from_u8(take.u8()?).ok_or(FieldError::Value("who follows logs is not known here"))
-}
-
-pub(super) fn take_office(take: &mut Take<'_>) -> Result<Office, FieldError> {
-    Office::from_u8(take.u8()?).ok_or(FieldError::Value("whether logs are needed is not known here"))
-}
-
-fn put_addresses(out: &mut Put, addresses: &Addresses) {
-    out.text(&addresses.cluster);
-    out.text(&addresses.http);
-    out.text(&addresses.native);
-}
-
-fn take_addresses(take: &mut Take<'_>) -> Result<Addresses, FieldError> {
-    Ok(Addresses { cluster: take.text()?.into(), http: take.text()?.into(), native: take.text()?.into() })
-}
-
-/// The meta group has no store: an empty name stands for it.
-pub(crate) fn put_group(out: &mut Put, group: &GroupId) {
-    let (store, stream_type, bucket) = match group {
-        GroupId::Meta => ("", "", 0),
-        GroupId::Log { store, log } => (&**store, &*log.stream_type, log.bucket),
-    };
-    out.u32(bucket);
-    out.text(store);
-    out.text(stream_type);
-}
-
-pub(crate) fn take_group(take: &mut Take<'_>) -> Result<GroupId, FieldError> {
-    let (bucket, store, stream_type) = (take.u32()?, take.text()?, take.text()?);
-    match (store.is_empty(), stream_type.is_empty(), bucket) {
-        (true, true, 0) => Ok(GroupId::Meta),
-        (false, false, _) => {
-            Ok(GroupId::Log { store: store.into(), log: LogKey { stream_type: stream_type.into(), bucket } })
-        }
-        _ => Err(FieldError::Value("a group without a store or a stream type")),
-    }
-}
-
-pub(super) fn put_nodes(out: &mut Put, nodes: &BTreeSet<NodeId>) {
-    out.count(nodes.len());
-    nodes.iter().for_each(|node| out.u64(*node));
-}
-
-pub(super) fn take_nodes(take: &mut Take<'_>) -> Result<BTreeSet<NodeId>, FieldError> {
-    let mut nodes = BTreeSet::new();
-    for _ in 0..take.count(8)? {
-        let node = take.u64()?;
-        if nodes.last().is_some_and(|last| *last >= node) {
-            return Err(FieldError::Value("nodes that are not sorted"));
-        }
-        nodes.insert(node);
-    }
-    Ok(nodes)
 }

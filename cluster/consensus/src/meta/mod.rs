@@ -23,6 +23,7 @@ mod founding;
 mod holding;
 mod moving;
 mod nodes;
+mod parts;
 mod placing;
 mod refusal;
 mod remembered;
@@ -32,9 +33,9 @@ mod types;
 
 pub use check::{StoreRefused, cluster_statement, refused_type};
 pub use codec::CodecError;
-pub(crate) use codec::{put_facts, put_group, take_facts, take_group};
 pub use command::Command;
 pub use holding::{Asked, Lack};
+pub(crate) use parts::{put_facts, put_group, take_facts, take_group};
 pub use refusal::Refusal;
 pub use state::{ClusterFacts, MetaState, Outcome};
 pub use types::{

@@ -1,8 +1,9 @@
 //! The whole state as bytes: what a node that is far behind gets instead of the commands. `META.md`, section 2.
 
-use super::codec::{
-    CodecError, put_facts, put_group, put_nodes, put_remembered, take_erasable, take_facts, take_followers, take_group,
-    take_nodes, take_office, take_remembered,
+use super::codec::CodecError;
+use super::parts::{
+    put_facts, put_group, put_nodes, put_remembered, take_erasable, take_facts, take_followers, take_group, take_nodes,
+    take_office, take_remembered,
 };
 use super::state::{ClusterFacts, MetaState};
 use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Office, Placement, StoreEntry, TypeEntry};
