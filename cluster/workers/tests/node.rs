@@ -66,6 +66,17 @@ async fn start(dir: &Path, more: &str) -> NodeHandle {
     Node::start(declarations(dir, more), options(dir)).await.unwrap()
 }
 
+/// A test of a node in a folder of its own, and of its store. The test stops it.
+fn on_node(test: impl AsyncFnOnce(&Path, NodeHandle, StoreHandle)) {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async {
+        let node = start(folder.path(), "").await;
+        let store = node.store("calls").unwrap();
+        test(folder.path(), node, store).await;
+    })
+    .unwrap();
+}
+
 fn batch(stream_type: &str, stream_id: &str, count: usize, unit: BatchUnit) -> BatchBytes {
     let mut builder = BatchBuilder::new(stream_type, unit);
     for i in 0..count {
@@ -120,11 +131,7 @@ async fn stop(node: NodeHandle) {
 
 #[test]
 fn what_is_appended_is_read_and_survives_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         assert_eq!(append(&node, &store, "c1", 3).await.unwrap(), (1, 3));
         assert_eq!(append(&node, &store, "c1", 2).await.unwrap(), (4, 5));
         assert_eq!(count(&store, "c1").await, 5);
@@ -136,16 +143,12 @@ fn what_is_appended_is_read_and_survives_a_restart() {
         assert_eq!(count(&store, "c1").await, 5);
         assert_eq!(append(&node, &store, "c1", 1).await.unwrap(), (6, 6));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_reader_sees_its_own_write_at_once_and_groups_gather() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         let writers = (0..64).map(|w| {
             let (node, store) = (node.clone(), store.clone());
             tokio::spawn(async move {
@@ -164,16 +167,12 @@ fn a_reader_sees_its_own_write_at_once_and_groups_gather() {
         assert!(metrics.groups.get() < 640, "{} groups for 640 appends", metrics.groups.get());
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_follower_of_the_global_order_misses_nothing_while_it_is_compacted() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         let writers: Vec<_> = (0..8)
             .map(|w| {
                 let (node, store) = (node.clone(), store.clone());
@@ -217,17 +216,12 @@ fn a_follower_of_the_global_order_misses_nothing_while_it_is_compacted() {
         assert_eq!(store.event_by_id(id).await.unwrap().unwrap().event().event_id, id);
         drop((scan, store));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn compaction_moves_everything_and_tells_what_it_did() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         append(&node, &store, "c1", 100).await.unwrap();
         assert_eq!(store.plan(None).await.unwrap().jobs.len(), 1);
         assert_eq!(store.plan(Some("Call".to_owned())).await.unwrap().jobs.len(), 1);
@@ -251,17 +245,12 @@ fn compaction_moves_everything_and_tells_what_it_did() {
         assert_eq!(append(&node, &store, "c1", 1).await.unwrap(), (102, 102));
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         append(&node, &store, "c", 1).await.unwrap();
         let writers: Vec<_> = (0..16)
             .map(|_| {
@@ -297,8 +286,7 @@ fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
         assert!(node.report().iter().all(|line| !line.text().contains("cut")), "{:?}", node.report());
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]

@@ -35,11 +35,7 @@ async fn all_have(store: &StoreHandle, events: usize) {
 
 #[test]
 fn a_type_of_several_buckets_has_a_log_each_and_is_one_to_its_readers() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         store.register(entry("Call", BUCKETS)).await.unwrap();
         store.register(entry("Call", BUCKETS)).await.unwrap();
         assert_eq!(*store.stream_types(), [entry("Call", BUCKETS)]);
@@ -92,8 +88,7 @@ fn a_type_of_several_buckets_has_a_log_each_and_is_one_to_its_readers() {
         all_have(&store, 5).await;
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
@@ -123,10 +118,7 @@ fn a_store_in_memory_starts_again_with_the_buckets_that_were_registered() {
 
 #[test]
 fn a_body_that_no_owner_has_alone_goes_to_none() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         store.register(entry("Call", BUCKETS)).await.unwrap();
         // as if it had been made before the type was registered
         let results = store.append_bulk(vec![one_of_each("Call")], OnError::Abort, permit(&node)).await.unwrap();
@@ -134,8 +126,7 @@ fn a_body_that_no_owner_has_alone_goes_to_none() {
         assert!(logs(&store).is_empty());
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
@@ -161,27 +152,19 @@ fn what_cannot_have_so_many_buckets_says_why() {
 
 #[test]
 fn a_type_with_events_has_the_bucket_that_they_are_in() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         append(&node, &store, "c", 1).await.unwrap();
         let late = store.register(entry("Call", 2)).await;
         assert!(matches!(late, Err(NodeError::OtherBuckets { buckets: 1, .. })), "it has events in one");
         store.register(entry("Call", 1)).await.unwrap();
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_store_has_so_many_stream_types_at_most_with_each_bucket_counted_and_each_registration() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         for n in 0..39 {
             store.register(entry(&format!("Type{n}"), 256)).await.unwrap();
         }
@@ -210,6 +193,5 @@ fn a_store_has_so_many_stream_types_at_most_with_each_bucket_counted_and_each_re
         assert_eq!((store.stream_types().len(), logs(&store).len()), (41, 2));
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }

@@ -30,11 +30,7 @@ async fn control_thread_answers(node: &NodeHandle, store: &StoreHandle) {
 
 #[test]
 fn a_registration_that_waits_for_the_disk_holds_up_nobody() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         // opening a pipe to write waits for one who reads
         let path = dir.join("node/stores/calls/stream-types");
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -51,8 +47,7 @@ fn a_registration_that_waits_for_the_disk_holds_up_nobody() {
         drop(store);
         stop(node).await;
         drop(reading);
-    })
-    .unwrap();
+    });
 }
 
 #[test]

@@ -21,11 +21,7 @@ async fn put_many(node: &NodeHandle, store: &StoreHandle, stream_id: &str, tenan
 
 #[test]
 fn who_is_limited_to_tenants_and_begins_at_the_end_goes_on_from_a_place_that_is_no_event_of_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         put(&node, &store, "b", "beta").await;
         let acme = store.limited_to(&Arc::new(TenantScope::new(vec!["acme".to_owned()])));
         let mut limited = acme.follow(Filter::default(), None).await.unwrap();
@@ -46,18 +42,13 @@ fn who_is_limited_to_tenants_and_begins_at_the_end_goes_on_from_a_place_that_is_
         assert_eq!(slice.events().map(|event| event.position()).collect::<Vec<_>>(), [own]);
         drop((slice, again, acme, store));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 /// Whose connection has something else to do before the tenants of the events are known: a client grants room while its next part is made.
 #[test]
 fn who_gives_a_slice_up_before_it_is_given_is_given_it_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         let acme = store.limited_to(&Arc::new(TenantScope::new(vec!["acme".to_owned()])));
         let mut limited = acme.follow(Filter::default(), None).await.unwrap();
         let mut all = store.follow(Filter::default(), None).await.unwrap();
@@ -72,18 +63,13 @@ fn who_gives_a_slice_up_before_it_is_given_is_given_it_again() {
         assert_eq!(slice.events().map(|event| event.stream_id).collect::<Vec<_>>(), ["a"]);
         drop((slice, limited, all, acme, store));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 /// A page of history holds some thousand rows: more of others lie between two of the caller's.
 #[test]
 fn how_full_a_slice_of_history_is_depends_on_the_events_of_the_tenants_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         for _ in 0..3 {
             put(&node, &store, "a", "acme").await;
             put_many(&node, &store, "b", "beta", 1100).await;
@@ -95,17 +81,12 @@ fn how_full_a_slice_of_history_is_depends_on_the_events_of_the_tenants_alone() {
         assert_eq!(slice.events().map(|event| event.seq).collect::<Vec<_>>(), [Seq(1), Seq(2), Seq(3)]);
         drop((slice, follower, two, store));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn who_hears_nothing_for_long_keeps_the_place_of_the_newest_event_and_no_moment_behind_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         put(&node, &store, "a", "acme").await;
         let mut follower = store.follow(Filter::default(), Some(Position::START)).await.unwrap();
         let Followed::Events(slice) = follower.next(QUIET).await.unwrap() else { panic!("an event is there") };
@@ -119,17 +100,12 @@ fn who_hears_nothing_for_long_keeps_the_place_of_the_newest_event_and_no_moment_
         }
         drop((follower, store));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_store_has_so_many_named_subscriptions_and_each_so_many_consumers() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         let settings =
             Settings { filter: Filter::default(), mode: Mode::Async, attempts_max: 9, ack_within_us: 60_000_000 };
         let wish = || SubscriptionWish { settings: settings.clone(), after: Some(Position::START) };
@@ -151,6 +127,5 @@ fn a_store_has_so_many_named_subscriptions_and_each_so_many_consumers() {
         assert!(store.create_subscription("one-more", wish()).await.unwrap(), "there is room again");
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }

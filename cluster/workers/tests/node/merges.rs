@@ -1,9 +1,9 @@
 //! Merges on a running node: by hand behind a run, cancelled, and when the node stops.
 
-use super::{append, count, start};
+use super::{append, count, on_node, start};
 use strandline_engine::append::OnError;
 use strandline_event::{BatchBuilder, BatchUnit, EventInput, Micros};
-use strandline_workers::{JobKind, NodeHandle, StoreHandle, runtime};
+use strandline_workers::{JobKind, NodeHandle, StoreHandle};
 
 /// Events of `days` days, one small file a day.
 async fn days(node: &NodeHandle, store: &StoreHandle, days: i64) {
@@ -19,10 +19,7 @@ async fn days(node: &NodeHandle, store: &StoreHandle, days: i64) {
 
 #[test]
 fn a_run_by_hand_merges_behind_it_and_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         append(&node, &store, "c", 10).await.unwrap();
         let first = store.compact(None).await.unwrap();
         assert!(first[0].merges().await.is_empty(), "one file is nothing to merge");
@@ -39,21 +36,17 @@ fn a_run_by_hand_merges_behind_it_and_says_so() {
         assert!(store.jobs().running().is_empty());
         drop((store, jobs, first));
         super::stop(node).await;
-        let node = start(folder.path(), "").await;
+        let node = start(dir, "").await;
         let store = node.store("calls").unwrap();
         assert_eq!(count(&store, "c").await, 20);
         drop(store);
         super::stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_node_stops_amid_a_round_and_who_waits_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         for _ in 0..2 {
             days(&node, &store, 60).await;
             store.compact(None).await.unwrap()[0].merges().await;
@@ -67,7 +60,7 @@ fn a_node_stops_amid_a_round_and_who_waits_is_told() {
         let merges = jobs[0].merges().await;
         assert!(merges.iter().all(|merge| merge.end().is_some()));
         drop((jobs, merges));
-        let node = start(folder.path(), "").await;
+        let node = start(dir, "").await;
         let store = node.store("calls").unwrap();
         assert_eq!(count(&store, "c").await, 180);
         let jobs = store.compact(None).await.unwrap();
@@ -75,16 +68,12 @@ fn a_node_stops_amid_a_round_and_who_waits_is_told() {
         assert_eq!((store.files().await.unwrap().len(), count(&store, "c").await), (60, 180));
         drop((store, jobs));
         super::stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_cancelled_merge_ends_its_round() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         days(&node, &store, 40).await;
         store.compact(None).await.unwrap()[0].merges().await;
         days(&node, &store, 40).await;
@@ -108,6 +97,5 @@ fn a_cancelled_merge_ends_its_round() {
         assert_eq!((store.files().await.unwrap().len(), count(&store, "c").await), (40, 80));
         drop((store, jobs));
         super::stop(node).await;
-    })
-    .unwrap();
+    });
 }

@@ -46,11 +46,7 @@ fn a_body_of_many_new_stream_types_is_refused_whole() {
 
 #[test]
 fn a_second_node_on_the_same_store_is_refused_and_the_first_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         append(&node, &store, "c", 3).await.unwrap();
         let other = NodeOptions::new(dir.join("other"));
         let error = Node::start(declarations(dir, ""), other.clone()).await.err().unwrap();
@@ -68,8 +64,7 @@ fn a_second_node_on_the_same_store_is_refused_and_the_first_goes_on() {
         assert!(Node::start(declarations(dir, ""), options(dir)).await.is_err(), "it is being looked at");
         drop(looking);
         stop(start(dir, "").await).await;
-    })
-    .unwrap();
+    });
 }
 
 /// Another owner takes the store over.
@@ -129,11 +124,7 @@ fn a_store_that_another_owner_claimed_is_not_served_any_more() {
 
 #[test]
 fn what_stores_nothing_makes_no_log() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         let one = || batch("Call", "c", 2, BatchUnit::Append);
         let send = |expected, inspect| store.append_stream(one(), expected, inspect, permit(&node));
         let looked = send(Expected::Any, true).await.unwrap();
@@ -146,8 +137,7 @@ fn what_stores_nothing_makes_no_log() {
         assert_eq!(log_folders(dir).len(), 1);
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
@@ -180,10 +170,7 @@ fn a_command_that_is_known_is_judged_before_the_rules() {
 
 #[test]
 fn runs_that_are_asked_for_again_and_again_wait_once() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         append(&node, &store, "c", 100).await.unwrap();
         let mut jobs = Vec::new();
         for _ in 0..1000 {
@@ -195,8 +182,7 @@ fn runs_that_are_asked_for_again_and_again_wait_once() {
         }
         drop((store, jobs));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 // of a test's folder, which no power loss threatens

@@ -22,11 +22,7 @@ async fn compact(store: &StoreHandle) {
 
 #[test]
 fn memory_is_turned_off_and_on_and_its_time_to_live_follows_under_load() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         let writers: Vec<_> = (0..4)
             .map(|w| {
                 let (node, store, stream) = (node.clone(), store.clone(), format!("s{w}"));
@@ -78,17 +74,12 @@ fn memory_is_turned_off_and_on_and_its_time_to_live_follows_under_load() {
         assert_eq!(count(&store, "s0").await, 81);
         drop((store, engine));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn new_files_follow_and_old_ones_stay_readable() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         append(&node, &store, "old", 90).await.unwrap();
         compact(&store).await;
         let more = ", row_group.max_rows = 30, row_group.sort_order = 'desc', durable.compression = 'none'";
@@ -108,8 +99,7 @@ fn new_files_follow_and_old_ones_stay_readable() {
         assert_eq!((count(&store, "old").await, count(&store, "new").await), (90, 90));
         drop((store, engine));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
@@ -160,11 +150,7 @@ fn segments_end_by_the_new_size_and_the_new_schedule_fires() {
 
 #[test]
 fn reads_and_appends_follow_and_a_restart_finds_the_new_statement() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         let at = |seq: u64| {
             let mut builder = BatchBuilder::new("Call", BatchUnit::Append);
             let event = EventInput {
@@ -211,8 +197,7 @@ fn reads_and_appends_follow_and_a_restart_finds_the_new_statement() {
         assert_eq!(store.read_stream(whole("c")).await.unwrap().len(), 2);
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 /// Another node on the same files, as on a shared folder of another machine.

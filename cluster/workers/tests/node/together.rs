@@ -42,11 +42,7 @@ async fn alone(
 
 #[test]
 fn a_chunk_of_one_tenant_is_no_chunk_of_another_in_a_frame_either() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |_, node, store| {
         append(&node, &store, "c", 1).await.unwrap();
         let load = async |tenant: &str, stream_id: &str| {
             let mut builder = BatchBuilder::new("Call", BatchUnit::Append);
@@ -65,17 +61,12 @@ fn a_chunk_of_one_tenant_is_no_chunk_of_another_in_a_frame_either() {
         assert_eq!(count(&store, "b").await, 1, "and its second");
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_frame_of_too_many_new_stream_types_makes_no_log() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
-        let node = start(dir, "").await;
-        let store = node.store("calls").unwrap();
+    on_node(async |dir, node, store| {
         append(&node, &store, "c", 1).await.unwrap();
         let of_type = |n: usize| StreamAppend {
             batch: batch(&format!("New{n}"), "s", 1, BatchUnit::Append),
@@ -101,8 +92,7 @@ fn a_frame_of_too_many_new_stream_types_makes_no_log() {
         assert_eq!(folders(), before + 5);
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 fn rounds() -> Vec<Vec<StreamAppend>> {
