@@ -1,16 +1,20 @@
 //! The audit log over every described route: one line each, of whoever was refused and of what was administrated.
 
-use super::{serve, token};
-use crate::harness::{Server, Store};
+use super::{start_for, token, with_tokens};
 use crate::secrets::{ask, routes};
+
+/// How many lines of the audit log say all of this.
+pub(crate) fn audited<S: AsRef<str>>(log: &str, words: &[S]) -> usize {
+    let lines = log.lines().filter(|line| line.contains("strandline_audit"));
+    lines.filter(|line| words.iter().all(|word| line.contains::<&str>(word.as_ref()))).count()
+}
 
 /// Whatever came of it: each route that operators answer for, and each that somebody without a token asks.
 #[test]
 fn every_route_that_administrates_or_refuses_stands_in_the_audit_log() {
-    let store = Store::new(&[]);
-    let file = store.path().join("tokens");
+    let (store, file) = with_tokens();
     let operator = token(&file, &["--name", "operator", "--role", "admin"]);
-    let server = Server::start_from(&mut serve(&store, &["--token-file", &file.to_string_lossy()]));
+    let server = start_for(&store, &file);
     let mut wanted = Vec::new();
     for [method, path, needs] in routes(server.url()).into_iter().filter(|[_, _, needs]| needs != "open") {
         let plain = path.split('?').next().unwrap();
@@ -29,19 +33,17 @@ fn every_route_that_administrates_or_refuses_stands_in_the_audit_log() {
     assert!(wanted.len() > 60, "{}", wanted.len());
     let log = server.finish().stderr;
     for words in wanted {
-        let is_it = |line: &str| line.contains("strandline_audit") && words.iter().all(|word| line.contains(word));
-        assert_eq!(log.lines().filter(|line| is_it(line)).count(), 1, "{words:?}: {log}");
+        assert_eq!(audited(&log, &words), 1, "{words:?}: {log}");
     }
 }
 
 /// The same of tokens that are known: of one without the role, and of one that is limited to a tenant where a whole store is meant.
 #[test]
 fn every_route_that_a_token_does_not_reach_stands_in_the_audit_log() {
-    let store = Store::new(&[]);
-    let file = store.path().join("tokens");
+    let (store, file) = with_tokens();
     let [reader, appender] = ["read", "append"].map(|role| token(&file, &["--name", role, "--role", role]));
     let limited = token(&file, &["--name", "limited", "--role", "append,read", "--tenant-id", "a"]);
-    let server = Server::start_from(&mut serve(&store, &["--token-file", &file.to_string_lossy()]));
+    let server = start_for(&store, &file);
     let mut wanted = Vec::new();
     for [method, path, needs] in routes(server.url()) {
         let mut refused = match needs.as_str() {
@@ -65,7 +67,6 @@ fn every_route_that_a_token_does_not_reach_stands_in_the_audit_log() {
     assert!((50..=100).contains(&wanted.len()), "{}", wanted.len());
     let log = server.finish().stderr;
     for words in wanted {
-        let is_it = |line: &&str| line.contains("strandline_audit") && words.iter().all(|word| line.contains(word));
-        assert_eq!(log.lines().filter(is_it).count(), 1, "{words:?}: {log}");
+        assert_eq!(audited(&log, &words), 1, "{words:?}: {log}");
     }
 }
