@@ -8,8 +8,9 @@
 //!
 //! An answer to another node is about a subscription, not about an append: how far it is. So it stays small and is the same for all that wait there.
 
-use super::desk::{Desk, Named};
+use super::desk::Desk;
 use super::keeper::Keeper;
+use super::named::Named;
 use std::sync::Arc;
 use strandline_consensus::control::{HELD, Progress, Seen};
 use strandline_consensus::stop::told;

@@ -3,8 +3,8 @@
 //! What waits is text, of which more may be hidden by the time the connection takes it: then it is read again, and what is there no more is not given.
 //! Where events cannot be read it ends, behind what it was given before; that is no fault of its own, and counts against no event.
 
-use super::desk::Named;
 use super::feed::Feed;
+use super::named::Named;
 use super::page::{Encode, Withheld};
 use super::trouble::Unread;
 use crate::error::NodeError;

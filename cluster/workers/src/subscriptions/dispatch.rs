@@ -4,8 +4,8 @@
 //! order in which it happened. What cannot be read ends the consumers, who are told why; the next one has it read again.
 
 use super::consumer::{Delivery, Looked};
-use super::desk::Named;
 use super::feed::{Next, Reader};
+use super::named::Named;
 use super::page::{FollowPage, Texts};
 use super::trouble::Unread;
 use crate::clock;

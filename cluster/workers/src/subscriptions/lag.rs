@@ -11,8 +11,8 @@
 //!
 //! Invariant: a look moves no position and gives nothing to anybody; at most [`READS_MAX`] reads are made for one question.
 
-use super::desk::Named;
 use super::feed::{Feed, LIVE_ROWS};
+use super::named::Named;
 use super::page::FollowPage;
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -27,6 +27,7 @@ mod handle;
 mod keeper;
 mod lag;
 mod ledger;
+mod named;
 mod notices;
 mod page;
 mod places;
