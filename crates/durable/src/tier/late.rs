@@ -7,9 +7,9 @@
 //! Invariants: before the claim nothing is written, renamed or removed; it stands right upon the version that is shown, so who
 //! has committed meanwhile is found out by its number, and nothing of theirs is built on.
 
+use super::claiming::raised;
 use super::commit::CommitError;
 use super::member::Claim;
-use super::open::raised;
 use super::settle::Unclear;
 use super::{Committer, DurableTier, OpenOptions, Shared, Snapshot, names};
 use crate::manifest::{self, Put};

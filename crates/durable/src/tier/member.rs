@@ -9,10 +9,11 @@
 //! yet. Invariant: a claim stands upon a version that was followed, so nothing of another epoch is ever shown unasked; who committed last
 //! under an older epoch is refused with `StaleEpoch` by the next version's number, as everywhere.
 
+use super::claiming::{birth, raised};
 use super::commit::CommitError;
 use super::open::{
-    Unclaimed, birth, check_store, delta_log, finish_renames, names_there, probe_places, raised, refuse_clear,
-    refuse_leftovers, shared as shared_of,
+    Unclaimed, check_store, delta_log, finish_renames, names_there, probe_places, refuse_clear, refuse_leftovers,
+    shared as shared_of,
 };
 use super::{DurableTier, OpenError, OpenOptions, Snapshot, names};
 use crate::manifest::{self, ManifestError, Put};

@@ -7,6 +7,7 @@
 //!                                                                  ^ the moment it is true
 //! ```
 
+mod claiming;
 mod commit;
 mod fold;
 mod in_place;

@@ -1,7 +1,11 @@
 //! Opens the tier: birth of a store, or the claim of a new epoch by one commit; finishes what a crash left half done.
 
-use super::commit::CommitError;
-use super::in_place::{FilesAway, leftover};
+mod error;
+
+pub use error::OpenError;
+
+use super::claiming::{Claimed, Upon, claim};
+use super::in_place::leftover;
 use super::late::LateClaim;
 use super::member::Claim;
 use super::pins::{Gone, Pins};
@@ -9,28 +13,23 @@ use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, na
 use crate::delta::names::link;
 use crate::delta::{DeltaLog, newest_shown};
 use crate::keyring::{Provider, sealed_places};
-use crate::layout::{Layout, LayoutError};
-use crate::manifest::{self, Manifest, ManifestError, Put, Redactions, ReplacedFiles, Tombstones};
-use crate::objects::{NotCreated, ObjectError, Objects, Purpose, Settings, SharedObjects, open_location, probe};
+use crate::layout::Layout;
+use crate::manifest::{self, Manifest, ManifestError};
+use crate::objects::{ObjectError, Objects, Purpose, Settings, SharedObjects, open_location, probe};
 use crate::read::FileCache;
 use crate::write::StagedFiles;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use strandline_deql::StoreConfig;
-use strandline_event::{ErrorKind, Micros, hash};
+use strandline_event::{Micros, hash};
 use strandline_keys::KeyError;
 
 /// Decoded footers that are kept, in bytes, where the caller names no bound.
 pub const CACHE_BYTES_DEFAULT: usize = 128 << 20;
-/// An owner that commits all the time is overtaken when one of its commits takes longer than a read and a create; it is rare that none of
-/// so many does.
-const CLAIM_TRIES: u32 = 256;
-/// Tries after which the end of the versions is looked for again, in case the owner is quicker by a whole version and more.
-const CLAIMS_BETWEEN_LOOKS: u32 = 4;
 
 /// What an open needs besides the configuration.
 #[derive(Clone, Debug)]
@@ -51,120 +50,6 @@ pub struct OpenOptions {
     pub scratch: Option<PathBuf>,
 }
 
-/// Why the tier cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The configuration.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    /// A manifest is missing or damaged.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// The disk or the object store.
-    #[error(transparent)]
-    Objects(#[from] ObjectError),
-    /// The keys of an encrypted store.
-    #[error(transparent)]
-    Keys(#[from] KeyError),
-    /// Another store lives there.
-    #[error("the folder belongs to the store `{found}`, not to `{name}`")]
-    OtherStore {
-        /// The store that is to be opened.
-        name: String,
-        /// The one that is there.
-        found: String,
-    },
-    /// There is another newest version than the one that was judged.
-    #[error("the store was committed to by another owner just now: it was version {}, it is version {}", text(.judged), text(.found))]
-    Moved {
-        /// The version that was judged; none: there was no store.
-        judged: Option<u64>,
-        /// The newest one.
-        found: Option<u64>,
-    },
-    /// Manifests are missing: a new store would give the numbers of what is there again, and sweep it away.
-    #[error(
-        "there is no manifest in {manifests}, but {files} holds `{found}`: a store was here, and what it knows of its files is \
-         gone. Put the manifests back as they were (durable.commit.manifest_path; is its disk mounted?), or give the store \
-         another durable.path and wal.path"
-    )]
-    ManifestsGone {
-        /// Where they must be.
-        manifests: String,
-        /// Where the files are.
-        files: String,
-        /// One of these.
-        found: String,
-    },
-    /// The manifests are there, and the files are not.
-    #[error(transparent)]
-    FilesAway(#[from] FilesAway),
-    /// The newest manifests are missing.
-    #[error(
-        "the newest manifest in {manifests} is version {newest}, but the Delta log in {files} shows version {shown}: manifests \
-         were lost or rolled back. Put them back as they were; if they were rolled back on purpose, remove \
-         `{}` there (it is made anew): files that only the newer versions name are swept then",
-        crate::delta::names::FOLDER
-    )]
-    ManifestsBehind {
-        /// Where they are.
-        manifests: String,
-        /// Where the files are.
-        files: String,
-        /// The newest that is there.
-        newest: u64,
-        /// A newer one.
-        shown: u64,
-    },
-    /// The next version can neither be made nor seen.
-    #[error(
-        "something that is no manifest stands in the place of manifest version {version}, perhaps a folder: restore the \
-         manifest from a copy, or move away what stands there if there never was such a version"
-    )]
-    Obstructed {
-        /// The version that is to be made.
-        version: u64,
-    },
-    /// Others claim faster.
-    #[error("the store is being claimed by others again and again; another owner runs on it")]
-    Contended,
-    /// The claim failed.
-    #[error(transparent)]
-    Claim(#[from] CommitError),
-}
-
-impl OpenError {
-    /// What it means to the one who called.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Layout(_) => ErrorKind::BadRequest,
-            Self::Manifest(error) => error.kind(),
-            Self::Objects(error) => error.kind(),
-            Self::Keys(error) => error.kind(),
-            Self::OtherStore { .. } => ErrorKind::BadRequest,
-            Self::Obstructed { .. }
-            | Self::ManifestsGone { .. }
-            | Self::FilesAway(_)
-            | Self::ManifestsBehind { .. } => ErrorKind::Integrity,
-            Self::Moved { .. } | Self::Contended => ErrorKind::Unavailable,
-            Self::Claim(error) => error.kind(),
-        }
-    }
-}
-
-fn text(version: &Option<u64>) -> String {
-    version.map_or_else(|| "none".to_owned(), |version| version.to_string())
-}
-
-/// What came of a claim.
-enum Claimed {
-    /// It is this version; the CRC32C of its file.
-    Made(Manifest, u32),
-    /// There is no room for it, and the store is read for now: the version upon which it is to be made.
-    NoRoom(Manifest, u32),
-}
-
 /// Why a handle has no claim.
 pub(super) enum Unclaimed {
     /// It only reads.
@@ -173,36 +58,6 @@ pub(super) enum Unclaimed {
     Member,
     /// There was no room for it.
     NoRoom(Box<LateClaim>),
-}
-
-/// Upon which version an owner begins.
-enum Upon {
-    /// Whatever is the newest.
-    Newest,
-    /// This one (none: a new store), and no other.
-    Judged(Option<Arc<Snapshot>>),
-    /// This one, or what its owner has committed since under the same declaration.
-    Since(Arc<Snapshot>),
-}
-
-impl Upon {
-    fn snapshot(&self) -> Option<&Snapshot> {
-        match self {
-            Self::Newest | Self::Judged(None) => None,
-            Self::Judged(Some(snapshot)) | Self::Since(snapshot) => Some(snapshot),
-        }
-    }
-
-    /// The newest version is this one: whether it may be begun upon, or why not.
-    fn allows(&self, current: &Manifest) -> Result<(), OpenError> {
-        let Self::Since(judged) = self else { return Ok(()) };
-        let said = |m: &Manifest| (m.store_id, m.epoch, m.logs_open);
-        let before = judged.manifest();
-        if said(before) == said(current) && before.config_text == current.config_text {
-            return Ok(());
-        }
-        Err(OpenError::Moved { judged: Some(before.version), found: Some(current.version) })
-    }
 }
 
 impl DurableTier {
@@ -491,95 +346,4 @@ pub(super) fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(
         return Ok(());
     }
     Err(OpenError::OtherStore { name: config.name.clone(), found: manifest.store_name.clone() })
-}
-
-/// Creates the next version under a raised epoch, or the first version of a new store.
-fn claim(shared: &Shared, config: &StoreConfig, options: &OpenOptions, upon: &Upon) -> Result<Claimed, OpenError> {
-    let manifests = &*shared.manifests;
-    let mut known = upon.snapshot().map_or(0, Snapshot::version);
-    let may_follow = !matches!(upon, Upon::Judged(_));
-    // the version that somebody else was faster with, and what it was to be
-    let mut beaten: Option<Manifest> = None;
-    for tries in 0..CLAIM_TRIES {
-        // right upon it, with no look in between: that would take as long as the owner's next commit
-        let passed = beaten.as_ref().map(|ours| ours.version);
-        let newest = match passed.filter(|_| may_follow && !tries.is_multiple_of(CLAIMS_BETWEEN_LOOKS)) {
-            Some(version) => Some(version),
-            // a store that was judged is not asked for what lies before what was judged
-            None if known == 0 => manifest::newest_version(manifests)?,
-            None => manifest::newest_above(manifests, known)?,
-        };
-        match (passed, newest) {
-            (Some(version), None) => return Err(OpenError::Obstructed { version }),
-            (_, Some(_)) if !may_follow => {
-                let judged = upon.snapshot().map(Snapshot::version);
-                return Err(OpenError::Moved { judged, found: newest });
-            }
-            _ => known = newest.unwrap_or(known),
-        }
-        let next = if known == 0 {
-            refuse_leftovers(&*shared.objects, config)?;
-            birth(config, options)
-        } else {
-            let earlier = beaten.as_ref().or_else(|| upon.snapshot().map(Snapshot::manifest));
-            let (current, crc) = match manifest::read_after(manifests, known, earlier) {
-                Err(_) if passed == Some(known) && manifest::newest_above(manifests, known - 1)?.is_none() => {
-                    return Err(OpenError::Obstructed { version: known });
-                }
-                read => read?,
-            };
-            check_store(&current, config)?;
-            upon.allows(&current)?;
-            raised(current, crc, config, options)
-        };
-        match manifest::put(manifests, &next) {
-            Ok(Put::Ours(crc)) => return Ok(Claimed::Made(next, crc)),
-            // somebody else was faster: claim above them
-            Ok(Put::Others) => beaten = Some(next),
-            Err(NotCreated::No(ObjectError::DiskFull { .. })) if known > 0 && LateClaim::is_for(shared, config) => {
-                let (current, crc) = manifest::read(manifests, known)?;
-                return Ok(Claimed::NoRoom(current, crc));
-            }
-            Err(error) => return Err(error.into_error().into()),
-        }
-    }
-    Err(OpenError::Contended)
-}
-
-pub(super) fn raised(current: Manifest, crc: u32, config: &StoreConfig, options: &OpenOptions) -> Manifest {
-    Manifest {
-        version: current.version + 1,
-        previous_crc32c: Some(crc),
-        epoch: current.epoch + 1,
-        owner: options.writer.clone(),
-        job_id: options.entropy,
-        // the owner before may have had another clock
-        committed_at: options.now.max(current.committed_at),
-        logs_open: config.wal.enabled,
-        ..current
-    }
-}
-
-pub(super) fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
-    Manifest {
-        version: 1,
-        previous_crc32c: None,
-        store_name: config.name.clone(),
-        store_id: hash::keyed_hash(0, 0, &[b"store id", &options.entropy.to_le_bytes()]).to_be_bytes(),
-        // nothing that is published, an id of a job or of the store, may tell anything of it
-        digest_key: ((options.secret >> 64) as u64, options.secret as u64),
-        epoch: 1,
-        owner: options.writer.clone(),
-        job_id: options.entropy,
-        committed_at: options.now,
-        file_seq: 1,
-        config_text: options.config_text.clone(),
-        logs_open: config.wal.enabled,
-        logs: BTreeMap::new(),
-        groups: BTreeMap::new(),
-        replaced: ReplacedFiles::default(),
-        tombstones: Tombstones::default(),
-        redactions: Redactions::default(),
-        buckets: BTreeMap::new(),
-    }
 }
