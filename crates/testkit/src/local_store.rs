@@ -4,35 +4,30 @@
 //! compact, tell the owner, trim. Everything is deterministic; the clock moves when it is told. It outlives "restarts":
 //! disk and objects stay, everything else is opened again.
 
+mod jobs;
+mod lives;
+
 use crate::clock::ManualClock;
 use crate::model::Append;
+use lives::{Start, log_disk, open};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use strandline_deql::StoreConfig;
+use strandline_durable::SharedObjects;
 use strandline_durable::objects::StoreObjects;
-use strandline_durable::{RetireError, SharedObjects};
 use strandline_engine::append::{
     Again, Answer, AppendRequest, FilesGroup, Hashes, IdsChecked, Known, LogDriver, SinkGroup,
 };
-use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps, Trigger};
+use strandline_engine::compact;
 use strandline_engine::ids::IdSource;
-use strandline_engine::redact::{self, RedactError, Redacted, Wish};
-use strandline_engine::retention::{self, Moved};
-use strandline_engine::store::{
-    Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, ReplaceError, Replaced, Store,
-};
-use strandline_event::{BatchBytes, BatchUnit, EventId, LogIndex, LogKey, Micros, StampedBatch};
-use strandline_keys::KeyProvider;
-use strandline_keys::testing::TestKeys;
-use strandline_wal::crash_disk::{CrashDisk, Dice};
-use strandline_wal::{Disk, InlineIo, LogIo, RealDisk};
+use strandline_engine::store::{Grace, OpenError, OpenLog, OpenReport, Opened, Store};
+use strandline_event::{BatchBytes, BatchUnit, LogIndex, LogKey, Micros, StampedBatch};
+use strandline_wal::crash_disk::CrashDisk;
+use strandline_wal::{InlineIo, LogIo, RealDisk};
 
 /// Background steps of the disk after each group: more than it ever has to do.
 const BACKGROUND_STEPS: usize = 64;
-/// Rounds of merges after which there must be nothing left to merge.
-const MERGES_MAX: usize = 100;
 /// An append that is asked again more often than this is a fault of the engine.
 const TRIES_MAX: usize = 9;
 
@@ -359,235 +354,5 @@ impl LocalStore {
             driver.seal();
         }
         self.flush(key);
-    }
-
-    /// Moves everything of a log to files. Gives the number of events.
-    ///
-    /// # Errors
-    /// What the job says.
-    pub fn compact(&mut self, key: &LogKey) -> Result<u64, CompactError> {
-        self.compact_with(key, JobLimits::default(), &NoSteps)
-    }
-
-    /// As [`compact`](Self::compact), in jobs of a size, with a listener.
-    ///
-    /// # Errors
-    /// What the job says.
-    pub fn compact_with(&mut self, key: &LogKey, limits: JobLimits, steps: &dyn Steps) -> Result<u64, CompactError> {
-        self.seal(key);
-        let mut rows = 0;
-        while let Some(mut plan) = compact::plan(&self.store, key)? {
-            plan.limits = limits;
-            let job_id = self.next_random();
-            let now = self.time.now();
-            let outcome = compact::run_job(&self.store, &plan, job_id, now, &Progress::default(), steps)?;
-            rows += outcome.rows;
-            let settled = self.store.settled(key);
-            if let Some(driver) = self.logs.get_mut(key) {
-                driver.compacted(outcome.through, settled);
-                while driver.settle_step() {}
-            }
-            self.store.after_commit(key, &outcome.snapshot);
-        }
-        Ok(rows)
-    }
-
-    /// Merges files as the clock or a hand would, until nothing is due. Gives the number of files that were replaced.
-    ///
-    /// # Errors
-    /// What a merge says.
-    ///
-    /// # Panics
-    /// When it does not come to an end.
-    pub fn merge(&mut self, trigger: Trigger) -> Result<u64, CompactError> {
-        self.merge_with(trigger, &NoSteps)
-    }
-
-    /// As [`merge`](Self::merge), with a listener.
-    ///
-    /// # Errors
-    /// What a merge says.
-    ///
-    /// # Panics
-    /// When it does not come to an end.
-    #[allow(clippy::panic)]
-    pub fn merge_with(&mut self, trigger: Trigger, steps: &dyn Steps) -> Result<u64, CompactError> {
-        let mut replaced = 0;
-        for _ in 0..MERGES_MAX {
-            let now = self.time.now();
-            let plans = compact::plan_merges(&self.store, None, trigger, now)?;
-            if plans.is_empty() {
-                return Ok(replaced);
-            }
-            for plan in plans {
-                let job_id = self.next_random();
-                let outcome = compact::run_merge(&self.store, &plan, job_id, now, &Progress::default(), steps)?;
-                replaced += outcome.inputs;
-            }
-        }
-        panic!("merges are always due");
-    }
-
-    /// Applies retention now.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn retain(&mut self) -> Result<Moved, RetireError> {
-        let (job_id, now) = (self.next_random(), self.time.now());
-        let mut moved = Moved::default();
-        retention::run(&self.store, job_id, now, &|| ControlFlow::Continue(()), &mut moved)?;
-        Ok(moved)
-    }
-
-    /// Redacts what has this id.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn redact(&mut self, event_id: EventId) -> Result<Redacted, RedactError> {
-        let (job_id, now) = (self.next_random(), self.time.now());
-        let wish = Wish { event_id, who: "a test".to_owned(), reason: None };
-        redact::redact(&self.store, &wish, job_id, now)
-    }
-
-    /// Brings files back: those whose partition has these values, or all.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn restore(&mut self, partition: &retention::Partition) -> Result<Moved, RetireError> {
-        let (job_id, now) = (self.next_random(), self.time.now());
-        retention::restore(&self.store, partition, job_id, now, &|| ControlFlow::Continue(()))
-    }
-
-    /// Deletes what is durable and old enough. Gives the number of segments.
-    pub fn trim(&mut self, key: &LogKey) -> usize {
-        let rule = compact::trim_rule(&self.store, key, self.time.now());
-        let now = self.time.now();
-        let writer = self.logs.get_mut(key).and_then(LogDriver::log_writer);
-        let gone = writer.map_or(0, |writer| writer.trim(rule.through, rule.older_than, now));
-        self.flush(key);
-        gone
-    }
-
-    /// Ends the process in order and starts it again.
-    ///
-    /// # Errors
-    /// What opening says.
-    pub fn restart(&mut self) -> Result<(), OpenError> {
-        self.stop();
-        self.reopen(false)
-    }
-
-    /// Ends the process in order; [`reopen`](Self::reopen) is next.
-    ///
-    /// # Panics
-    /// When the manifest cannot be written.
-    #[allow(clippy::expect_used)]
-    pub fn stop(&mut self) {
-        let keys: Vec<LogKey> = self.logs.keys().cloned().collect();
-        for key in keys {
-            let now = self.time.now();
-            if let Some(writer) = self.logs.get_mut(&key).and_then(LogDriver::log_writer) {
-                writer.clean_stop(now);
-            }
-            self.flush(&key);
-        }
-        let job_id = self.next_random();
-        self.store.record_clean_stop(job_id, self.time.now()).expect("the manifest can be written");
-    }
-
-    /// Ends the process at once (what was synced stays) and starts it again.
-    ///
-    /// # Errors
-    /// What opening says.
-    pub fn kill(&mut self) -> Result<(), OpenError> {
-        self.reopen(false)
-    }
-
-    /// The power goes: what was not synced is kept, lost or torn, by the dice. Starts again.
-    ///
-    /// # Errors
-    /// What opening says.
-    pub fn power_loss(&mut self, dice: &mut Dice) -> Result<(), OpenError> {
-        self.logs.clear();
-        self.disk.crash(dice);
-        self.reopen(false)
-    }
-
-    /// Starts again, going on without lost logs if asked.
-    ///
-    /// # Errors
-    /// What opening says.
-    pub fn reopen(&mut self, accept_lost_log: bool) -> Result<(), OpenError> {
-        self.logs.clear();
-        self.io = inline();
-        let entropy = self.next_random();
-        let start = Start { now: self.time.now(), entropy, accept_lost_log, grace: self.grace };
-        let opened = open(&self.config, log_disk(self.real.as_ref(), &self.disk), self.objects.as_ref(), start)?;
-        self.adopt(opened);
-        Ok(())
-    }
-
-    /// Replaces the statement while the store runs; the next start has it too.
-    ///
-    /// # Errors
-    /// What replacing says; then the next start has the old one.
-    pub fn replace(&mut self, config: StoreConfig) -> Result<Replaced, ReplaceError> {
-        let job_id = self.next_random();
-        let replaced = self.store.replace(config, job_id, self.time.now())?;
-        // wal.path is the node's
-        self.config = (*self.store.config()).clone();
-        Ok(replaced)
-    }
-
-    /// Declares the store anew for the next start.
-    pub fn declare(&mut self, config: StoreConfig) {
-        self.config = config;
-    }
-}
-
-/// What differs between two starts.
-struct Start {
-    now: Micros,
-    entropy: u128,
-    accept_lost_log: bool,
-    grace: Grace,
-}
-
-fn log_disk(real: Option<&RealDisk>, disk: &Arc<CrashDisk>) -> Arc<dyn Disk> {
-    match real {
-        Some(real) => Arc::new(real.clone()),
-        None => Arc::clone(disk) as _,
-    }
-}
-
-fn open(
-    config: &StoreConfig,
-    disk: Arc<dyn Disk>,
-    objects: Option<&(SharedObjects, SharedObjects)>,
-    start: Start,
-) -> Result<Opened, OpenError> {
-    let Start { now, entropy, accept_lost_log, grace } = start;
-    let scratch = None;
-    let keys = config
-        .security
-        .encrypt_at_rest
-        .then(|| Arc::new(TestKeys::with_random(7, entropy as u64)) as Arc<dyn KeyProvider>);
-    let (config, secret) = (config.clone(), !entropy);
-    let options = OpenOptions {
-        config,
-        disk,
-        node: 7,
-        now,
-        entropy,
-        secret,
-        accept_lost_log,
-        grace,
-        scratch,
-        keys,
-        served: None,
-    };
-    match objects {
-        Some((files, manifests)) => Store::open_on(options, Arc::clone(files), Arc::clone(manifests)),
-        None => Store::open(options),
     }
 }
