@@ -82,6 +82,8 @@ fn what_a_cluster_refuses_is_named_before_anything_is_touched() {
         arguments.extend(options.split(' ').map(str::to_owned));
         let finished = run(&arguments);
         assert!(finished.code == 2 && finished.stderr.contains(said), "{options} {keys}: {finished:?}");
+        let left: Vec<_> = std::fs::read_dir(store.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["store.deql"], "{options} {keys}");
     }
 }
 

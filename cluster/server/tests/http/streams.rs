@@ -221,13 +221,23 @@ fn bad_queries_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
     server.append("c", TICK).ok(201);
-    for query in
-        ["limit=0", "limit=100001", "limit=x", "order=up", "from_seq=3&to_seq=2", "what=1", "from_seq=-1", "as_of=x"]
-    {
+    for query in [
+        "limit=0",
+        "limit=100001",
+        "limit=x",
+        "order=up",
+        "from_seq=3&to_seq=2",
+        "what=1",
+        "from_seq=-1",
+        "as_of=x",
+        "consistency=quorum",
+    ] {
         let error = server.get(&format!("streams/Call/c?{query}")).error(400, "bad_request");
         assert!(!error["error"].as_str().unwrap().is_empty());
     }
-    server.get("streams/Call/c?consistency=local").ok(200);
+    for told in ["leader", "local"] {
+        server.get(&format!("streams/Call/c?consistency={told}")).ok(200);
+    }
 }
 
 #[test]
