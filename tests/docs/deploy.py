@@ -432,7 +432,7 @@ def package(world: World, commands: Commands) -> Iterator[str]:
 
 
 def topologies(world: World, commands: Commands) -> Iterator[str]:
-    """Each cluster of the page comes up with its commands, with as many nodes, and its statements are taken; what needs other machines names options that there are."""
+    """Each cluster of the page comes up with its commands, with as many nodes in their roles, and its statements are taken; what needs other machines names options that there are."""
     at = DEPLOY / "topologies"
     for statement in at.glob("*.deql"):
         text = world.here(statement.read_text()).replace("/mnt/strandline", str(world.folder / "system/shared"))
@@ -450,9 +450,10 @@ def topologies(world: World, commands: Commands) -> Iterator[str]:
         for node in nodes:
             world.start(node)
         _, told = world.shell("curl -s http://127.0.0.1:7170/admin/v1/cluster", strict=True)
-        members = [member for member in json.loads(told)["members"] if member["state"] == "member"]
-        if len(members) != len(nodes):
-            yield f"topologies: {len(members)} of {len(nodes)} nodes are members: {told}"
+        roles = [member["roles"] for member in json.loads(told)["members"] if member["state"] == "member"]
+        wanted = [(re.findall(r"--roles (\S+)", node) or ["ingest,compact,read"])[0] for node in nodes]
+        if roles != wanted:
+            yield f"topologies: the members do {roles} instead of {wanted}: {told}"
         world.stop()
         started_now += 1
         for folder in (*world.home.glob("n[0-9]"), world.folder / "system"):
@@ -461,8 +462,10 @@ def topologies(world: World, commands: Commands) -> Iterator[str]:
         yield f"topologies: {started_now} clusters were started"
     settings = f"STRANDLINE_PROGRAM='{commands.program}' STRANDLINE_CLUSTER_ONCE=1 STRANDLINE_CLUSTER_PORT={cluster_port()} ROLES='ingest ingest ingest compact'"
     code, printed = world.shell(f"{settings} '{ROOT}/scripts/cluster' 4 '{world.home}/a folder'")
-    if code != 0 or printed.count("ready http=") != 4 or "compact" not in printed:
-        yield f"scripts/cluster ends with {code}: {printed}"
+    # the rows of the table of members: a state, then roles
+    roles = re.findall(r"\bmember\b\W+([a-z,]+)", printed)
+    if code != 0 or printed.count("ready http=") != 4 or roles != ["ingest", "ingest", "ingest", "compact"]:
+        yield f"scripts/cluster ends with {code}: {roles}: {printed}"
 
 
 def cluster_port() -> int:
