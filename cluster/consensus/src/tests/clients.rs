@@ -5,9 +5,10 @@
 //! and its answer.
 
 use super::disks::{Frame, frames_of};
-use super::world::{Luck, Owner};
+use super::wire::{Net, read_index};
+use super::world::Owner;
 use crate::transport::NodeId;
-use crate::{Group, GroupError};
+use crate::{Group, GroupError, Leadership};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,9 +18,7 @@ use strandline_event::{BatchBuilder, BatchUnit, EventInput, LogKey, Micros, Seq}
 use tokio::time::Instant;
 
 /// A cluster as clients reach it.
-pub(super) trait Served: Send + Sync + 'static {
-    /// The dice of the run.
-    fn luck(&self) -> &Luck;
+pub(super) trait Served: Net {
     /// A node that is asked.
     fn some_node(&self) -> NodeId;
     /// The owner of a log at a node that runs and answers of it.
@@ -28,7 +27,7 @@ pub(super) trait Served: Send + Sync + 'static {
     fn group(&self, node: NodeId, log: &LogKey) -> Option<Arc<Group>>;
     /// A stream, and the log that it is in.
     fn stream(&self) -> (String, LogKey);
-    /// Whether reads wait until a quorum has said who leads.
+    /// Whether reads wait for what a quorum, or the leader, says.
     fn confirms(&self) -> bool {
         true
     }
@@ -107,13 +106,31 @@ async fn ask<W: Served>(world: &Arc<W>, seen: &Seen) -> Outcome {
     Outcome::Unknown
 }
 
-/// Asks nodes for the head of a stream until one has heard from a quorum that it leads: a read with `consistency=leader`.
+/// Everything that was acknowledged before is applied at a node when this returns: where it leads a quorum has confirmed that, elsewhere its leader has
+/// said how far that is. Else who leads, as far as the node knows.
+async fn confirm<W: Served>(world: &W, node: NodeId, group: &Group) -> Result<(), Option<NodeId>> {
+    let leader = match group.leadership() {
+        Leadership::Leads => {
+            return match group.confirm().await {
+                Ok(()) => Ok(()),
+                Err(GroupError::NotLeader { leader }) => Err(leader.map(|(leader, _)| leader)),
+                Err(_) => Err(None),
+            };
+        }
+        Leadership::Follows { leader } => leader.map(|(leader, _)| leader),
+    };
+    let Some(to) = leader else { return Err(None) };
+    let index = read_index(world, node, to, group.id()).await.ok_or(leader)?;
+    group.reached(index.number, Duration::from_secs(2)).await.map_err(|_| leader)
+}
+
+/// Asks nodes for the head of a stream until one is where a read must be: with `consistency=leader`.
 async fn read<W: Served>(world: &Arc<W>, seen: &Seen) -> Outcome {
     let mut node = world.some_node();
     for _ in 0..40 {
         if let Some((owner, group)) = world.owner(node, &seen.log).zip(world.group(node, &seen.log)) {
             let confirmed = if world.confirms() {
-                tokio::time::timeout(Duration::from_secs(4), group.confirm()).await
+                tokio::time::timeout(Duration::from_secs(4), confirm(&**world, node, &group)).await
             } else {
                 Ok(Ok(()))
             };
@@ -121,7 +138,7 @@ async fn read<W: Served>(world: &Arc<W>, seen: &Seen) -> Outcome {
             let answers = world.owner(node, &seen.log).is_some_and(|now| Arc::ptr_eq(&now, &owner));
             match confirmed {
                 Ok(Ok(())) if answers => return Outcome::Shown(owner.head(&seen.stream)),
-                Ok(Err(GroupError::NotLeader { leader: Some((leader, _)) })) if leader != node => node = leader,
+                Ok(Err(Some(leader))) if leader != node => node = leader,
                 _ => node = world.some_node(),
             }
         } else {

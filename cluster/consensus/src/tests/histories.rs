@@ -3,7 +3,7 @@
 
 use super::clients::{Held, Seen, Served, agreed, answered, check, client, in_still_time, seeds, told};
 use super::wire::Weather;
-use super::world::{Luck, Owner, World};
+use super::world::{Owner, World};
 use crate::Group;
 use crate::control::{Steered, steer};
 use crate::meta::Placement;
@@ -19,10 +19,6 @@ const STREAMS: u64 = 3;
 const NODES: u64 = 3;
 
 impl Served for World {
-    fn luck(&self) -> &Luck {
-        &self.luck
-    }
-
     fn some_node(&self) -> NodeId {
         self.any()
     }

@@ -94,10 +94,6 @@ impl Net for Spread {
 }
 
 impl Served for Spread {
-    fn luck(&self) -> &Luck {
-        &self.luck
-    }
-
     fn some_node(&self) -> NodeId {
         1 + self.luck.below(NODES)
     }

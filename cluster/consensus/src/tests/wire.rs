@@ -1,8 +1,8 @@
 //! The network of a simulated cluster: calls come late, twice or never, as the weather says.
 
 use super::world::Luck;
-use crate::Group;
 use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Rpc, Transport, TransportError};
+use crate::{Group, ReadIndex};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,6 +84,19 @@ async fn carry<W: Net>(net: Arc<W>, from: NodeId, to: NodeId, call: Call) -> Opt
     let lives = net.found(to, &call.group).is_some_and(|now| Arc::ptr_eq(&now, &group));
     delay(&*net).await;
     (lives && !loses(&*net, to, from)).then_some(answer)
+}
+
+/// Where a read of a group must be at a node, by the word of another one. Nothing: that one does not lead, or is not heard.
+pub(super) async fn read_index<W: Net>(net: &W, from: NodeId, to: NodeId, group: &GroupId) -> Option<ReadIndex> {
+    delay(net).await;
+    if loses(net, from, to) {
+        return None;
+    }
+    let asked = net.found(to, group)?;
+    let index = asked.read_index().await.ok()?;
+    let lives = net.found(to, group).is_some_and(|now| Arc::ptr_eq(&now, &asked));
+    delay(net).await;
+    (lives && !loses(net, to, from)).then_some(index)
 }
 
 /// The way from one process; a dead one sends nothing and gets no answer.
