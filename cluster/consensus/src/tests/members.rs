@@ -1,6 +1,7 @@
 //! Groups that grow, shrink and purge, over a network without faults.
 
 mod full;
+mod reads;
 
 use super::tape::{NOW, Tape, inline, open, open_alone};
 use crate::codec;
@@ -21,8 +22,9 @@ use strandline_wal::crash_disk::CrashDisk;
 use strandline_wal::io::OnCommit;
 use strandline_wal::{Group as WalGroup, GroupFailed, LogIo};
 
+/// Groups by their nodes; calls to nodes that do not run, and to those that do.
 #[derive(Default)]
-pub(super) struct Net(pub(super) Mutex<BTreeMap<NodeId, Arc<Group>>>, AtomicU64);
+pub(super) struct Net(pub(super) Mutex<BTreeMap<NodeId, Arc<Group>>>, AtomicU64, AtomicU64);
 
 /// The net as one node uses it.
 struct Wire(NodeId, Arc<Net>);
@@ -42,6 +44,7 @@ impl Transport for Wire {
                 self.1.1.fetch_add(1, Ordering::SeqCst);
                 unreachable("it does not run".to_owned())
             })?;
+            self.1.2.fetch_add(1, Ordering::SeqCst);
             group.serve(from, call.rpc, call.body).await.map_err(|e| unreachable(e.to_string()))
         })
     }
