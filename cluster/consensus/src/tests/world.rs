@@ -31,6 +31,8 @@ pub(crate) struct Luck(Arc<Mutex<Dice>>);
 impl Luck {
     /// Of a seed; from now on election times on this thread follow from it too.
     pub(crate) fn of(seed: u64) -> Self {
+        // whatever fails from here on, this is what replays it
+        println!("seed {seed}");
         let luck = Self(Arc::new(Mutex::new(Dice::new(seed))));
         seed_elections(Some(luck.below(u64::MAX)));
         luck
