@@ -1,10 +1,11 @@
 //! Who is let in, and who is not.
 
-use crate::node::{CLUSTER, Folders, Node, facts, settled, until};
+use crate::node::{CLUSTER, Folders, Node, Seen, entropy, facts, settled, until};
 use std::sync::Arc;
-use strandline_consensus::control::ask_to_join;
+use strandline_consensus::control::{admit, ask_to_join, prove_offer};
 use strandline_consensus::meta::{Command, NodeState};
 use strandline_consensus::net::{Identity, NetTransport, TcpConnect};
+use strandline_wal::folders::copy_folder;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_join_and_the_meta_group_grows_with_them() {
@@ -46,6 +47,30 @@ async fn a_copy_of_the_store_is_not_the_store() {
     let second = Node::fresh(&folders, 2).await;
     let refused = second.joins(&first, &copy).await.unwrap_err();
     assert!(refused.to_string().contains("has just written"), "{refused}");
+}
+
+/// What a member writes comes to the folder of the joining node, and nothing goes the other way: a copy that is kept up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_own_probe_no_member_sees_is_refused() {
+    let folders = Folders::new();
+    let first = Node::first(&folders).await;
+    let second = Node::fresh(&folders, 2).await;
+    let (transport, at) = (second.control.transport(), first.address.to_string());
+    let offered = || ask_to_join(transport, &at, facts(2, &second.address));
+    offered().await.unwrap();
+    let refused = admit(transport, &at, 2, Vec::new()).await.unwrap_err();
+    assert!(refused.to_string().contains("the proof is not of the last offer"), "{refused}");
+    let offer = offered().await.unwrap();
+    let copy = folders.path("copy");
+    copy_folder(&folders.shared(), &copy).unwrap();
+    let proof = prove_offer(offer, Arc::new(Seen(copy)), entropy()).await.unwrap();
+    let refused = admit(transport, &at, 2, proof).await.unwrap_err();
+    let said = refused.to_string();
+    assert!(refused.is_final() && said.contains("what the joining node has just written"), "{said}");
+    assert_eq!(first.control.state().nodes()[&2].state, NodeState::Joining);
+    // it was mended, and asks again
+    second.joins(&first, &folders.shared()).await.unwrap();
+    until(|| settled(&first, &[1, 2])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
