@@ -66,7 +66,13 @@ async fn start(dir: &Path, more: &str) -> NodeHandle {
     Node::start(declarations(dir, more), options(dir)).await.unwrap()
 }
 
-/// A test of a node in a folder of its own, and of its store. The test stops it.
+/// A test of nodes in a folder of its own.
+fn in_folder(test: impl AsyncFnOnce(&Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async { test(folder.path()).await }).unwrap();
+}
+
+/// The same with a node in it, and its store. The test stops it.
 fn on_node(test: impl AsyncFnOnce(&Path, NodeHandle, StoreHandle)) {
     let folder = tempfile::tempdir().unwrap();
     runtime::run(async {
@@ -341,9 +347,7 @@ fn registered_types_are_enforced_and_kept() {
 
 #[test]
 fn bytes_in_flight_and_queued_reads_are_bounded() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let options = NodeOptions { in_flight_bytes_max: 4096, reads_max: 1, reader_threads: 1, ..options(dir) };
         let node = Node::start(declarations(dir, ""), options).await.unwrap();
         let store = node.store("calls").unwrap();
@@ -356,8 +360,7 @@ fn bytes_in_flight_and_queued_reads_are_bounded() {
         assert!(busy > 0 && busy < 50, "{busy} of 50 were refused");
         drop((store, reads));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
@@ -391,9 +394,7 @@ fn a_retry_gets_its_first_answer_and_an_inspection_stores_nothing() {
 
 #[test]
 fn what_cannot_start_says_why() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let node = start(dir, "").await;
         let second = Node::start(declarations(dir, ""), options(dir)).await.err().unwrap();
         assert!(matches!(second, StartError::DataDir(_)) && second.is_configuration(), "{second}");
@@ -402,6 +403,5 @@ fn what_cannot_start_says_why() {
         let unserved = ", row_group.sort_by = ('metadata'), strict.immutable_events = false";
         let refused = Node::start(declarations(dir, unserved), options(dir)).await.err().unwrap();
         assert!(refused.to_string().contains("row_group.sort_by"), "{refused}");
-    })
-    .unwrap();
+    });
 }

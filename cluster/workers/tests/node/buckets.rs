@@ -131,9 +131,7 @@ fn a_body_that_no_owner_has_alone_goes_to_none() {
 
 #[test]
 fn what_cannot_have_so_many_buckets_says_why() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let node = start(dir, ", id.command_id.unique_scope = 'stream_type'").await;
         let store = node.store("calls").unwrap();
         let refused = store.register(entry("A", 2)).await.unwrap_err();
@@ -146,8 +144,7 @@ fn what_cannot_have_so_many_buckets_says_why() {
         store.register(entry("A", 1)).await.unwrap();
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]

@@ -52,9 +52,7 @@ fn a_registration_that_waits_for_the_disk_holds_up_nobody() {
 
 #[test]
 fn looking_for_what_is_due_holds_up_nobody() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let disk = FaultyDisk::new();
         let options = NodeOptions { disk: NodeDisk(Arc::new(disk.clone())), ..options(dir) };
         let node = Node::start(declarations(dir, ""), options).await.unwrap();
@@ -73,15 +71,12 @@ fn looking_for_what_is_due_holds_up_nobody() {
         disk.set(DiskFault::Well);
         drop((store, engine));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn orphans_are_swept_while_the_node_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let options = NodeOptions { sweep_every: Duration::from_millis(50), ..options(dir) };
         let node = Node::start(declarations(dir, ""), options).await.unwrap();
         let store = node.store("calls").unwrap();
@@ -99,15 +94,12 @@ fn orphans_are_swept_while_the_node_runs() {
         assert!(young.exists(), "it may belong to somebody yet");
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn what_is_due_is_retired_while_the_node_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let options = NodeOptions { sweep_every: Duration::from_millis(50), ..options(dir) };
         let keys = ", retention.enabled = true, retention.durable_days = 7300";
         let node = Node::start(declarations(dir, keys), options).await.unwrap();
@@ -126,6 +118,5 @@ fn what_is_due_is_retired_while_the_node_runs() {
         assert_eq!((seqs, &page.verdict.retired[..]), (vec![Seq(2)], &[(Seq(1), Seq(1))][..]), "no tier shows it");
         drop((page, store, engine));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }

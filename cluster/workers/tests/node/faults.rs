@@ -12,9 +12,7 @@ fn on(disk: &FaultyDisk, dir: &Path) -> NodeOptions {
 
 #[test]
 fn a_log_that_cannot_be_made_refuses_its_append_and_is_made_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let disk = FaultyDisk::new();
         let node = Node::start(declarations(dir, ""), on(&disk, dir)).await.unwrap();
         let store = node.store("calls").unwrap();
@@ -29,8 +27,7 @@ fn a_log_that_cannot_be_made_refuses_its_append_and_is_made_later() {
         assert_eq!(append(&node, &store, "c", 2).await.unwrap(), (1, 2));
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
@@ -63,9 +60,7 @@ fn rows_that_find_no_room_together_are_to_come_by_themselves() {
 
 #[test]
 fn a_drain_does_not_wait_for_ever_for_a_full_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let disk = FaultyDisk::new();
         let node = Node::start(declarations(dir, ""), on(&disk, dir)).await.unwrap();
         let store = node.store("calls").unwrap();
@@ -90,8 +85,7 @@ fn a_drain_does_not_wait_for_ever_for_a_full_disk() {
         assert!(count(&store, "c").await >= 1);
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 /// A small group of the only log is synced in the thread of its owner, who hears nothing meanwhile.
@@ -134,9 +128,7 @@ fn a_drain_does_not_wait_for_ever_for_a_sync_that_hangs() {
 
 #[test]
 fn reads_that_wait_for_the_disk_are_counted_until_they_are_answered() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let disk = FaultyDisk::new();
         let node = Node::start(declarations(dir, ", read.tiers = ('wal', 'durable')"), on(&disk, dir)).await.unwrap();
         let store = node.store("calls").unwrap();
@@ -156,8 +148,7 @@ fn reads_that_wait_for_the_disk_are_counted_until_they_are_answered() {
         control::until("nobody waits", || node.reads_in_flight().0 == 0).await;
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]

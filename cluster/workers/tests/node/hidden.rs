@@ -8,9 +8,7 @@ const QUIET: Duration = Duration::from_secs(30);
 
 #[test]
 fn what_waits_for_a_connection_is_given_as_it_may_be_shown_when_it_is_taken() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let node = start(dir, ", strict.immutable_events = false").await;
         let store = node.store("calls").unwrap();
         append(&node, &store, "c", 3).await.unwrap();
@@ -25,6 +23,5 @@ fn what_waits_for_a_connection_is_given_as_it_may_be_shown_when_it_is_taken() {
         assert_eq!(texts, ["{\"n\":0}", strandline_event::REDACTED, "{\"n\":2}"]);
         drop(consumer);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }

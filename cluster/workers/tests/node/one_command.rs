@@ -40,9 +40,7 @@ async fn check(node: &NodeHandle, store: &StoreHandle) {
 
 #[test]
 fn a_command_is_one_stream_types_in_every_tier() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let node = start(dir, KEYS).await;
         let store = node.store("calls").unwrap();
         assert_eq!(send(&node, &store, "A", "k", true).await, Ok(false));
@@ -66,8 +64,7 @@ fn a_command_is_one_stream_types_in_every_tier() {
         assert_eq!(send(&node, &store, "A", "other", false).await, Err("command_conflict"));
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]

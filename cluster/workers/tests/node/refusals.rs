@@ -20,9 +20,7 @@ fn body(types: usize) -> Vec<BatchBytes> {
 
 #[test]
 fn a_body_of_many_new_stream_types_is_refused_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         // room for a hundred logs or so, whatever other tests have open
         let open = std::fs::read_dir("/proc/self/fd").map_or(100, Iterator::count) as u64;
         let options = NodeOptions { descriptors_max: Some(open + 700), ..options(dir) };
@@ -40,8 +38,7 @@ fn a_body_of_many_new_stream_types_is_refused_whole() {
         let few = NodeOptions { descriptors_max: Some(70), ..super::options(dir) };
         let error = Node::start(declarations(dir, ""), few).await.err().unwrap();
         assert!(matches!(error, StartError::Descriptors { logs: 3, .. }) && error.is_configuration(), "{error}");
-    })
-    .unwrap();
+    });
 }
 
 #[test]

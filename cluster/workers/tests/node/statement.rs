@@ -104,9 +104,7 @@ fn new_files_follow_and_old_ones_stay_readable() {
 
 #[test]
 fn segments_end_by_the_new_size_and_the_new_schedule_fires() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let node = start(dir, ", compaction.schedule = '0 0 1 1 *'").await;
         let store = node.store("calls").unwrap();
         let two_mb = || {
@@ -144,8 +142,7 @@ fn segments_end_by_the_new_size_and_the_new_schedule_fires() {
         assert_eq!(count(&store, "big").await, 21);
         drop(store);
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]

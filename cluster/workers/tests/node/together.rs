@@ -228,9 +228,7 @@ fn what_must_be_read_first_waits_for_the_readers_and_is_not_refused() {
 
 #[test]
 fn appends_to_a_store_with_sync_projections_wait_for_them_however_they_come() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let node = start(dir, ", projection.mode = 'sync'").await;
         let store = node.store("calls").unwrap();
         // its owner is there: what comes from now on could go straight to it
@@ -248,15 +246,12 @@ fn appends_to_a_store_with_sync_projections_wait_for_them_however_they_come() {
         assert_eq!(told(&outcomes.await.unwrap()[0]), Ok((vec![1], false)));
         drop((consumer, store));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
 
 #[test]
 fn a_tenant_is_told_of_no_projection_that_asks_for_others_events_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    runtime::run(async {
+    in_folder(async |dir| {
         let node = start(dir, ", projection.mode = 'sync'").await;
         let store = node.store("calls").unwrap();
         for tenant in ["acme", "zeta"] {
@@ -275,6 +270,5 @@ fn a_tenant_is_told_of_no_projection_that_asks_for_others_events_alone() {
         }
         drop((acme, store));
         stop(node).await;
-    })
-    .unwrap();
+    });
 }
