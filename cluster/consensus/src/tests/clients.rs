@@ -121,7 +121,8 @@ async fn confirm<W: Served>(world: &W, node: NodeId, group: &Group) -> Result<()
     };
     let Some(to) = leader else { return Err(None) };
     let index = read_index(world, node, to, group.id()).await.ok_or(leader)?;
-    group.reached(index.number, Duration::from_secs(2)).await.map_err(|_| leader)
+    // who reads gives up before: a wait that ends by itself may end in either of two ways at one moment, and no seed would replay that
+    group.reached(index.number, Duration::from_secs(60)).await.map_err(|_| leader)
 }
 
 /// Asks nodes for the head of a stream until one is where a read must be: with `consistency=leader`.
