@@ -174,6 +174,7 @@ impl Group {
             group,
             node,
             metrics,
+            servers: raft.server_metrics(),
             state: state.clone(),
             storage: storage.clone(),
             machine,

@@ -1,5 +1,8 @@
 //! Tells a machine whether its node leads: from Raft's metrics, in one task a group.
 //!
+//! The engine says them after each word that it has taken, several times an entry. They are looked at when it says who leads or belongs to the group, as
+//! long as this node leads and its machine does not yet, and twice a second: not at each entry.
+//!
 //! A node leads for its machine when it is Raft's leader, has heard a quorum lately, and everything in its log is applied, so that its own
 //! first entry is. It leads no more as soon as one of the first two ends, or somebody says that the log moved on under the machine. One that has
 //! given up by itself what it was told (its log went on from files) is told anew: nobody else would, as long as this node leads.
@@ -12,6 +15,7 @@ use crate::state_machine::StateMachine;
 use crate::storage::Storage;
 use crate::transport::{GroupId, Member, NodeId};
 use openraft::error::Fatal;
+use openraft::metrics::RaftServerMetrics;
 use openraft::{RaftMetrics, ServerState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +40,8 @@ pub(crate) struct Watch {
     pub(crate) group: GroupId,
     pub(crate) node: NodeId,
     pub(crate) metrics: watch::Receiver<RaftMetrics<u64, Member>>,
+    /// What of them says who leads and belongs to the group: told just before them, and only when it is another.
+    pub(crate) servers: watch::Receiver<RaftServerMetrics<u64, Member>>,
     pub(crate) state: StateMachine,
     pub(crate) storage: Storage,
     pub(crate) machine: Arc<dyn Machine>,
@@ -56,8 +62,19 @@ impl Watch {
         let mut moved_on = false;
         let mut told = Instant::now();
         let mut look = Look { at: told, acts: true };
+        let mut looked = told;
+        // until the metrics have come that belong to what was told before them
+        let mut is_news = true;
         loop {
-            let metrics = self.metrics.borrow_and_update().clone();
+            let (metrics, came) = {
+                let now = self.metrics.borrow_and_update();
+                (now.clone(), now.has_changed())
+            };
+            if came {
+                // nobody saw when: not before the last look
+                told = looked;
+            }
+            looked = Instant::now();
             let leads = self.leads(&metrics, told);
             if leads.is_some() {
                 self.health.is_led();
@@ -75,13 +92,21 @@ impl Watch {
                 look = Look { at: Instant::now(), acts: true };
                 self.machine.leads(Some(last));
             }
+            let is_awaited = leading.is_none() && metrics.state == ServerState::Leader;
             tokio::select! {
                 biased;
-                changed = self.metrics.changed() => {
+                changed = self.servers.changed() => {
                     if changed.is_err() {
                         break;
                     }
-                    told = Instant::now();
+                    is_news = true;
+                }
+                changed = self.metrics.changed(), if is_news || is_awaited => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    is_news = false;
+                    (told, looked) = (Instant::now(), Instant::now());
                 }
                 () = self.nudge.notified() => moved_on = true,
                 () = tokio::time::sleep(LOOK_EVERY) => {}

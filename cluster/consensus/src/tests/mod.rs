@@ -8,5 +8,6 @@ mod members;
 mod spread;
 mod suite;
 mod tape;
+mod watched;
 mod wire;
 mod world;
