@@ -68,6 +68,12 @@ impl Held {
         term == holds.term && holds.through.is_some_and(|through| number <= through)
     }
 
+    /// How far it has said in this term that it holds the log; `None`: not at all, or it lacks some of that.
+    fn through(&self, term: u64) -> Option<u64> {
+        let holds = self.0.lock();
+        holds.through.filter(|_| term == holds.term && holds.lost.is_none())
+    }
+
     /// It lacks some of that. `true`: it has not been said in this term.
     pub(crate) fn loses(&self, lost: Lost) -> bool {
         self.0.lock().lost.replace(lost).is_none()
@@ -87,6 +93,11 @@ impl Contacts {
     /// What a member holds: one for all connections to it, as long as it is a member.
     pub(crate) fn held(&self, node: NodeId) -> Arc<Held> {
         Arc::clone(self.1.lock().entry(node).or_default())
+    }
+
+    /// How far a member has said in this term that it holds the log; `None`: it has not, or lacks some of that, or is none.
+    pub(crate) fn holds(&self, node: NodeId, term: u64) -> Option<u64> {
+        self.1.lock().get(&node)?.through(term)
     }
 
     /// Members that lack what they had acknowledged, in the last term in which each was asked.
@@ -144,10 +155,11 @@ mod tests {
         held.keeps(3, Some(7));
         held.keeps(3, Some(5));
         assert!(contacts.held(2).has(3, 7) && !held.has(3, 8) && !held.has(2, 7) && !held.has(4, 7));
+        assert_eq!((contacts.holds(2, 3), contacts.holds(2, 4), contacts.holds(5, 3)), (Some(7), None, None));
         let lost = |number| Lost { term: 3, leader: LeaderId { term: 3, node: 1 }, number };
         assert!(contacts.lacking().is_empty());
         assert!(held.loses(lost(6)) && !contacts.held(2).loses(lost(6)));
-        assert_eq!(contacts.lacking(), [(2, lost(6))]);
+        assert_eq!((contacts.lacking(), contacts.holds(2, 3)), (vec![(2, lost(6))], None));
         // less than that says nothing, and all of it that another folder stands there
         held.keeps(3, Some(5));
         assert_eq!(contacts.lacking(), [(2, lost(6))]);

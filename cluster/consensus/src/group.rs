@@ -8,6 +8,7 @@
 //!
 //! It refuses to open over a damaged log: such a replica neither votes nor acknowledges.
 
+use crate::ahead::Ahead;
 use crate::codec;
 use crate::consensus::{Abandoned, Leadership};
 use crate::contact::Contacts;
@@ -162,7 +163,9 @@ impl Group {
         storage.settle().await.map_err(|e| stopped(e.to_string()))?;
         let state = open_state(&storage, &machine).await.map_err(stopped)?;
         let contacts = Arc::new(Contacts::default());
-        let peers = Peers { group: id.clone(), transport, contacts: Arc::clone(&contacts) };
+        let ahead = Arc::new(Ahead::new(id.clone(), node, Arc::clone(&transport), Arc::clone(&contacts)));
+        storage.sends_ahead(Arc::clone(&ahead));
+        let peers = Peers { group: id.clone(), transport, contacts: Arc::clone(&contacts), ahead };
         let config = Arc::new(config(&id, node));
         let raft = Raft::new(node, config, peers, storage.clone(), state.clone());
         let raft = raft.await.map_err(|e| stopped(e.to_string()))?;

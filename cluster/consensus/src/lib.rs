@@ -2,6 +2,7 @@
 //!
 //! The only crate with openraft. It refuses to know HTTP, actors and files (those are the log tier's); time is an argument below it.
 
+mod ahead;
 pub mod codec;
 pub mod consensus;
 mod contact;

@@ -3,6 +3,7 @@
 //! A member that cannot be reached, or refuses, is reported as unreachable: openraft tries again after a pause. Without one it would ask again
 //! at once, and for ever, as soon as there is an entry that the member lacks. An answer that does not come in time has taken its time already.
 
+use crate::ahead::Ahead;
 use crate::codec;
 use crate::contact::{Contacts, Held, Lost};
 use crate::convert;
@@ -35,6 +36,7 @@ pub(crate) struct Peers {
     pub(crate) group: GroupId,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) contacts: Arc<Contacts>,
+    pub(crate) ahead: Arc<Ahead>,
 }
 
 /// One member as this node reaches it; openraft makes another one at each change of members.
@@ -49,6 +51,7 @@ impl RaftNetworkFactory<Types> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
+        self.ahead.knows(target, node);
         Peer { held: self.contacts.held(target), peers: self.clone(), node: target, member: node.clone() }
     }
 }
@@ -111,6 +114,12 @@ impl RaftNetwork<Types> for Peer {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<u64>> {
+        if let Some(holds) = self.peers.ahead.take(self.node, &rpc)
+            && holds.await.unwrap_or(false)
+        {
+            self.held.keeps(rpc.vote.leader_id.term, rpc.entries.last().map(|last| last.log_id.index));
+            return Ok(AppendEntriesResponse::Success);
+        }
         let body = codec::append_request(&rpc);
         let sent = (rpc.prev_log_id, rpc.entries.len());
         self.peers.contacts.asks(self.node);

@@ -11,6 +11,7 @@
 // the size of openraft's error is its own affair
 #![allow(clippy::result_large_err)]
 
+use crate::ahead::Ahead;
 use crate::convert;
 use crate::recent::Recent;
 use crate::transport::{Member, NodeId};
@@ -52,6 +53,8 @@ struct Shared {
     expected: Mutex<Option<Snapshot>>,
     /// Who leads, as the group's watch saw it last.
     leader: Mutex<Option<(NodeId, Member)>>,
+    /// What goes to followers before it is durable here.
+    ahead: Mutex<Option<Arc<Ahead>>>,
     /// Nobody waits for the disk any more.
     given_up: watch::Sender<bool>,
     /// openraft's own tests begin logs anywhere, and purge what never was.
@@ -75,6 +78,7 @@ impl Storage {
             live,
             expected,
             leader: Mutex::new(None),
+            ahead: Mutex::new(None),
             given_up: watch::Sender::new(false),
             begins_anywhere: false,
         }))
@@ -87,6 +91,19 @@ impl Storage {
             shared.begins_anywhere = true;
         }
         storage
+    }
+
+    /// From now on entries that are appended under a leadership of this node go ahead to its followers.
+    pub(crate) fn sends_ahead(&self, ahead: Arc<Ahead>) {
+        *self.0.ahead.lock() = Some(ahead);
+    }
+
+    /// Entries were pushed behind this one, and are not durable yet.
+    fn send_ahead(&self, prev: Option<Last>, entries: &[Entry]) {
+        let ahead = self.0.ahead.lock().clone();
+        let (Some(ahead), Some(prev), Some(vote)) = (ahead, prev, self.live_vote()) else { return };
+        let committed = self.with_writer(|writer| writer.committed_entry());
+        ahead.send(vote, convert::log_id(prev), entries, committed.map(convert::log_id));
     }
 
     /// What is pending goes to the disk; of a log that was born now, its first frames.
@@ -373,13 +390,14 @@ impl RaftLogStorage<Types> for Storage {
     {
         let _turn = self.0.turn.lock().await;
         let mut pushed = Vec::new();
-        let purged = self.with_writer(|writer| writer.purged_entry());
+        let (purged, prev) = self.with_writer(|writer| (writer.purged_entry(), writer.last_entry()));
         // nobody needs again what is elsewhere
         let wanted = |entry: &Entry| purged.is_none_or(|purged| entry.log_id.index > purged.number);
         for mut entry in entries.into_iter().filter(wanted) {
             entry.index = self.push(&entry)?;
             pushed.push(entry);
         }
+        self.send_ahead(prev, &pushed);
         let flushed = self.flush().await;
         if flushed.is_ok() {
             self.0.recent.lock().extend(pushed);

@@ -22,9 +22,9 @@ use strandline_wal::crash_disk::CrashDisk;
 use strandline_wal::io::OnCommit;
 use strandline_wal::{Group as WalGroup, GroupFailed, LogIo};
 
-/// Groups by their nodes; calls to nodes that do not run, and to those that do.
+/// Groups by their nodes; calls to nodes that do not run, to those that do, and of these the ones to store entries.
 #[derive(Default)]
-pub(super) struct Net(pub(super) Mutex<BTreeMap<NodeId, Arc<Group>>>, AtomicU64, AtomicU64);
+pub(super) struct Net(pub(super) Mutex<BTreeMap<NodeId, Arc<Group>>>, AtomicU64, AtomicU64, AtomicU64);
 
 /// The net as one node uses it.
 struct Wire(NodeId, Arc<Net>);
@@ -45,6 +45,10 @@ impl Transport for Wire {
                 unreachable("it does not run".to_owned())
             })?;
             self.1.2.fetch_add(1, Ordering::SeqCst);
+            let stores = |body| codec::append_request_of(body).is_ok_and(|asked| !asked.entries.is_empty());
+            if call.rpc == Rpc::Append && stores(&call.body) {
+                self.1.3.fetch_add(1, Ordering::SeqCst);
+            }
             group.serve(from, call.rpc, call.body).await.map_err(|e| unreachable(e.to_string()))
         })
     }
@@ -384,6 +388,20 @@ async fn a_voter_that_rests_asks_for_no_votes_before_its_leader_finds_it_again()
     one.abort().await;
     two.rests();
     until("it leads", || nodes[2].tape.leads.lock().is_some()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_entry_goes_to_each_member_once() {
+    let net = Arc::new(Net::default());
+    let nodes = group_of(&net, 3).await;
+    let all_have = || nodes[..3].iter().all(|node| node.last_applied() == nodes[0].last_applied());
+    nodes[0].propose(2).await;
+    until("all hold it", all_have).await;
+    let before = net.3.load(Ordering::SeqCst);
+    nodes[0].propose(10).await;
+    until("all hold the rest", all_have).await;
+    let asked = net.3.load(Ordering::SeqCst) - before;
+    assert!((10..=20).contains(&asked), "{asked} times");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The log and the group over disks that crash.
 
+mod ahead;
 mod clients;
 mod disks;
 mod histories;

@@ -1,0 +1,122 @@
+//! Entries that go to followers before they are durable on the leader: to whom, and what counts of the answers.
+
+use super::tape::NOW;
+use crate::ahead::Ahead;
+use crate::codec;
+use crate::contact::Contacts;
+use crate::machine::Payload;
+use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Transport, TransportError};
+use crate::types::{Content, Entry, Proposal, Types};
+use openraft::entry::RaftEntry;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use openraft::testing::log_id;
+use openraft::{LogId, Vote};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_event::{LogIndex, SharedBytes};
+use strandline_wal::LeaderId;
+use tokio::time::advance;
+
+/// Answers everybody the same, and keeps who was asked.
+struct Says(AppendEntriesResponse<u64>, Mutex<Vec<NodeId>>);
+
+impl Transport for Says {
+    fn call<'a>(
+        &'a self,
+        node: NodeId,
+        _member: &'a Member,
+        _call: Call,
+        _deadline: Duration,
+    ) -> BoxFuture<'a, Result<SharedBytes, TransportError>> {
+        self.1.lock().push(node);
+        Box::pin(std::future::ready(Ok(codec::append_answer(&self.0))))
+    }
+}
+
+impl Says {
+    fn new(answer: AppendEntriesResponse<u64>) -> Arc<Self> {
+        Arc::new(Self(answer, Mutex::default()))
+    }
+
+    /// Who was asked since.
+    async fn asked(&self) -> Vec<NodeId> {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        std::mem::take(&mut *self.1.lock())
+    }
+}
+
+const TERM: u64 = 7;
+
+fn prev() -> LogId<u64> {
+    log_id(TERM, 1, 4)
+}
+
+fn entry(node: NodeId) -> Entry {
+    let payload = Payload::new(1, NOW, SharedBytes::copy_aligned(b"x"));
+    let proposal = Proposal { leader: LeaderId { term: TERM, node }, number: 5, payloads: Arc::from([payload]) };
+    Entry { log_id: log_id(TERM, node, 5), index: LogIndex::ZERO, content: Content::Payloads(proposal) }
+}
+
+fn request(prev: LogId<u64>) -> AppendEntriesRequest<Types> {
+    let (vote, entries) = (Vote::new_committed(TERM, 1), vec![entry(1)]);
+    AppendEntriesRequest { vote, prev_log_id: Some(prev), entries, leader_commit: None }
+}
+
+/// Of node 1: 2 holds everything before the entry, 3 lacks one, and 4 has said so in an earlier term.
+fn ahead(says: &Arc<Says>) -> Ahead {
+    let contacts = Arc::new(Contacts::default());
+    for (node, term, through) in [(2, TERM, 4), (3, TERM, 3), (4, TERM - 1, 4)] {
+        contacts.held(node).keeps(term, Some(through));
+    }
+    let transport: Arc<dyn Transport> = Arc::clone(says) as _;
+    let ahead = Ahead::new(GroupId::Meta, 1, transport, contacts);
+    (1..=4).for_each(|node| ahead.knows(node, &Member { address: format!("node{node}") }));
+    ahead
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_all_before_them_gets_entries_ahead_and_answers_what_is_asked_then() {
+    let says = Says::new(AppendEntriesResponse::Success);
+    let ahead = ahead(&says);
+    ahead.send(Vote::new_committed(TERM, 1), prev(), &[entry(1)], Some(prev()));
+    assert_eq!(says.asked().await, [2_u64]);
+    // another question stays open
+    assert!(ahead.take(2, &request(log_id(TERM - 1, 1, 4))).is_none() && ahead.take(3, &request(prev())).is_none());
+    let heartbeat = AppendEntriesRequest { entries: Vec::new(), ..request(prev()) };
+    assert!(ahead.take(2, &heartbeat).is_none());
+    assert_eq!(ahead.take(2, &request(prev())).unwrap().await, Ok(true));
+    assert!(ahead.take(2, &request(prev())).is_none(), "once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_counts_for_a_short_time_and_only_if_it_is_that_it_holds_them() {
+    let conflicts = Says::new(AppendEntriesResponse::Conflict);
+    let other = ahead(&conflicts);
+    other.send(Vote::new_committed(TERM, 1), prev(), &[entry(1)], None);
+    assert_eq!(conflicts.asked().await, [2_u64]);
+    assert_eq!(other.take(2, &request(prev())).unwrap().await, Ok(false));
+    let says = Says::new(AppendEntriesResponse::Success);
+    let ahead = ahead(&says);
+    ahead.send(Vote::new_committed(TERM, 1), prev(), &[entry(1)], None);
+    assert_eq!(says.asked().await, [2_u64]);
+    advance(Duration::from_secs(1)).await;
+    assert!(ahead.take(2, &request(prev())).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_goes_ahead_but_payloads_of_a_leadership_of_this_node() {
+    let says = Says::new(AppendEntriesResponse::Success);
+    let ahead = ahead(&says);
+    let blank = Entry::new_blank(log_id(TERM, 1, 5));
+    ahead.send(Vote::new_committed(TERM, 1), prev(), &[blank.clone()], None);
+    ahead.send(Vote::new_committed(TERM, 1), prev(), &[entry(1), blank], None);
+    ahead.send(Vote::new_committed(TERM, 1), prev(), &[], None);
+    // it follows, asks for votes, or has been elected anew since the entry was made
+    ahead.send(Vote::new_committed(TERM, 2), prev(), &[entry(2)], None);
+    ahead.send(Vote::new(TERM, 1), prev(), &[entry(1)], None);
+    ahead.send(Vote::new_committed(TERM + 1, 1), prev(), &[entry(1)], None);
+    assert!(says.asked().await.is_empty());
+}
