@@ -8,6 +8,9 @@
 //! openraft has entries sent when they are durable here. By then a follower that was up to date has been asked the same, and what it has said
 //! is the answer; where it has said anything but that it holds them, or nothing in time, it is asked as if nothing had been sent.
 //!
+//! openraft also tells each follower at once how far is committed, in a request of its own. In a log that is busy that waits a moment, and rides with the next
+//! entries, which say it too.
+//!
 //! Invariants: nothing that was said counts before openraft asks for it, so an entry is durable here before it is committed; only payloads go ahead, under a
 //! vote that is durable, to members that hold everything before them; an answer is one to what openraft asks for: the same vote, up to
 //! the same entry, behind the same entry. A leader that ends before its disk has them never makes others of their names: it comes back with
@@ -27,11 +30,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_event::SharedBytes;
 use strandline_wal::LeaderId;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 /// What was said later, or is asked for later, counts as not said: openraft takes an answer for one to what was asked just now.
 const COUNTS_FOR: Duration = Duration::from_millis(HEARTBEAT_MS);
+
+/// How long a word of how far is committed waits for entries to ride with, in a log whose entries come in such steps.
+const RIDES_WITHIN: Duration = Duration::from_millis(2);
 
 /// Entries that were asked to be stored, by their ends: a leader has one log in its term.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,9 +57,30 @@ impl Asked {
 /// What was sent last to a member.
 struct Sent {
     asked: Asked,
+    committed: Option<LogId<u64>>,
     at: Instant,
-    /// Whether it holds them.
-    holds: oneshot::Receiver<bool>,
+    holds: Holds,
+}
+
+/// Whether a member holds what was sent, once it is known.
+pub(crate) struct Holds(watch::Receiver<Option<bool>>);
+
+impl Holds {
+    /// Waits until that is known.
+    pub(crate) async fn is_so(mut self) -> bool {
+        // who asked has ended: nobody knows
+        self.0.wait_for(Option::is_some).await.is_ok_and(|holds| *holds == Some(true))
+    }
+}
+
+/// When entries began their way last.
+#[derive(Clone, Copy)]
+struct Begun {
+    /// Number of the last one.
+    number: u64,
+    at: Instant,
+    /// The time since those before.
+    step: Duration,
 }
 
 #[derive(Default)]
@@ -69,11 +96,12 @@ pub(crate) struct Ahead {
     transport: Arc<dyn Transport>,
     contacts: Arc<Contacts>,
     lines: Mutex<BTreeMap<NodeId, Line>>,
+    begun: watch::Sender<Option<Begun>>,
 }
 
 impl Ahead {
     pub(crate) fn new(group: GroupId, node: NodeId, transport: Arc<dyn Transport>, contacts: Arc<Contacts>) -> Self {
-        Self { group, node, transport, contacts, lines: Mutex::default() }
+        Self { group, node, transport, contacts, lines: Mutex::default(), begun: watch::Sender::new(None) }
     }
 
     /// Where a member is.
@@ -104,14 +132,21 @@ impl Ahead {
                 let (prev_log_id, entries, leader_commit) = (Some(prev), entries.to_vec(), committed);
                 codec::append_request(&AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
             });
-            line.sent = Some(self.ask(*node, line.member.clone(), body.clone(), asked));
+            let holds = self.ask(*node, line.member.clone(), body.clone());
+            line.sent = Some(Sent { asked, committed, at: Instant::now(), holds });
         }
+        // last: who waits for it finds what was sent
+        self.begun.send_modify(|begun| {
+            let at = Instant::now();
+            let step = begun.map_or(Duration::MAX, |before| at - before.at);
+            *begun = Some(Begun { number: last.index, at, step });
+        });
     }
 
-    fn ask(&self, node: NodeId, member: Member, body: SharedBytes, asked: Asked) -> Sent {
+    fn ask(&self, node: NodeId, member: Member, body: SharedBytes) -> Holds {
         let call = Call { group: self.group.clone(), rpc: Rpc::Append, body };
         let (transport, contacts) = (Arc::clone(&self.transport), Arc::clone(&self.contacts));
-        let (tell, holds) = oneshot::channel();
+        let (tell, holds) = watch::channel(None);
         contacts.asks(node);
         tokio::spawn(async move {
             let answer = transport.call(node, &member, call, COUNTS_FOR).await;
@@ -120,16 +155,46 @@ impl Ahead {
             if is_success {
                 contacts.hears(node);
             }
-            // this node may lead no more
-            let _ = tell.send(is_success);
+            tell.send_replace(Some(is_success));
         });
-        Sent { asked, at: Instant::now(), holds }
+        Holds(holds)
     }
 
     /// What a member says to exactly this, if it was asked already: whether it holds the entries. `None`, or where it does not: it must be asked.
-    pub(crate) fn take(&self, node: NodeId, request: &AppendEntriesRequest<Types>) -> Option<oneshot::Receiver<bool>> {
+    pub(crate) fn take(&self, node: NodeId, request: &AppendEntriesRequest<Types>) -> Option<Holds> {
         let asked = Asked::of(request)?;
         let sent = self.lines.lock().get_mut(&node)?.sent.take_if(|sent| sent.asked == asked)?;
         (sent.at.elapsed() <= COUNTS_FOR).then_some(sent.holds)
+    }
+
+    /// Whether a member was told how far is committed with the entries that came next, and has taken them. `false`: it must be told; then
+    /// at most [`RIDES_WITHIN`] is over, or those entries came to nothing.
+    pub(crate) async fn carries(
+        &self,
+        node: NodeId,
+        vote: Vote<u64>,
+        prev: LogId<u64>,
+        committed: Option<LogId<u64>>,
+    ) -> bool {
+        let mut begun = self.begun.subscribe();
+        let is_busy = |begun: Begun| begun.step <= RIDES_WITHIN && begun.at.elapsed() <= RIDES_WITHIN;
+        if !begun.borrow().is_some_and(is_busy) {
+            return false;
+        }
+        let has_begun = |begun: &Option<Begun>| begun.is_some_and(|begun| begun.number > prev.index);
+        if !timeout(RIDES_WITHIN, begun.wait_for(has_begun)).await.is_ok_and(|begun| begun.is_ok()) {
+            return false;
+        }
+        let holds = {
+            let lines = self.lines.lock();
+            let sent = lines.get(&node).and_then(|line| line.sent.as_ref());
+            let says_it =
+                |sent: &&Sent| (sent.asked.vote, sent.asked.prev) == (vote, prev) && sent.committed >= committed;
+            sent.filter(says_it).map(|sent| Holds(sent.holds.0.clone()))
+        };
+        match holds {
+            Some(holds) => holds.is_so().await,
+            None => false,
+        }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Peer {
     node: NodeId,
     member: Member,
     held: Arc<Held>,
+    /// How far is committed by what it was told last by this one; `None`: it was told nothing yet.
+    told: Option<Option<LogId<u64>>>,
 }
 
 impl RaftNetworkFactory<Types> for Peers {
@@ -52,7 +54,7 @@ impl RaftNetworkFactory<Types> for Peers {
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
         self.ahead.knows(target, node);
-        Peer { held: self.contacts.held(target), peers: self.clone(), node: target, member: node.clone() }
+        Peer { held: self.contacts.held(target), peers: self.clone(), node: target, member: node.clone(), told: None }
     }
 }
 
@@ -115,9 +117,17 @@ impl RaftNetwork<Types> for Peer {
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<u64>> {
         if let Some(holds) = self.peers.ahead.take(self.node, &rpc)
-            && holds.await.unwrap_or(false)
+            && holds.is_so().await
         {
             self.held.keeps(rpc.vote.leader_id.term, rpc.entries.last().map(|last| last.log_id.index));
+            return Ok(AppendEntriesResponse::Success);
+        }
+        let told = self.told.replace(rpc.leader_commit);
+        // a round that asks whether this node leads comes by connections of its own, and waits for nothing
+        if let (Some(told), Some(prev), true) = (told, rpc.prev_log_id, rpc.entries.is_empty())
+            && told < rpc.leader_commit
+            && self.peers.ahead.carries(self.node, rpc.vote, prev, rpc.leader_commit).await
+        {
             return Ok(AppendEntriesResponse::Success);
         }
         let body = codec::append_request(&rpc);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_event::{LogIndex, SharedBytes};
 use strandline_wal::LeaderId;
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 /// Answers everybody the same, and keeps who was asked.
 struct Says(AppendEntriesResponse<u64>, Mutex<Vec<NodeId>>);
@@ -55,9 +55,13 @@ fn prev() -> LogId<u64> {
 }
 
 fn entry(node: NodeId) -> Entry {
+    numbered(node, 5)
+}
+
+fn numbered(node: NodeId, number: u64) -> Entry {
     let payload = Payload::new(1, NOW, SharedBytes::copy_aligned(b"x"));
-    let proposal = Proposal { leader: LeaderId { term: TERM, node }, number: 5, payloads: Arc::from([payload]) };
-    Entry { log_id: log_id(TERM, node, 5), index: LogIndex::ZERO, content: Content::Payloads(proposal) }
+    let proposal = Proposal { leader: LeaderId { term: TERM, node }, number, payloads: Arc::from([payload]) };
+    Entry { log_id: log_id(TERM, node, number), index: LogIndex::ZERO, content: Content::Payloads(proposal) }
 }
 
 fn request(prev: LogId<u64>) -> AppendEntriesRequest<Types> {
@@ -67,14 +71,19 @@ fn request(prev: LogId<u64>) -> AppendEntriesRequest<Types> {
 
 /// Of node 1: 2 holds everything before the entry, 3 lacks one, and 4 has said so in an earlier term.
 fn ahead(says: &Arc<Says>) -> Ahead {
+    with_contacts(says).0
+}
+
+/// The same, and what says how far members hold the log.
+fn with_contacts(says: &Arc<Says>) -> (Ahead, Arc<Contacts>) {
     let contacts = Arc::new(Contacts::default());
     for (node, term, through) in [(2, TERM, 4), (3, TERM, 3), (4, TERM - 1, 4)] {
         contacts.held(node).keeps(term, Some(through));
     }
     let transport: Arc<dyn Transport> = Arc::clone(says) as _;
-    let ahead = Ahead::new(GroupId::Meta, 1, transport, contacts);
+    let ahead = Ahead::new(GroupId::Meta, 1, transport, Arc::clone(&contacts));
     (1..=4).for_each(|node| ahead.knows(node, &Member { address: format!("node{node}") }));
-    ahead
+    (ahead, contacts)
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +96,7 @@ async fn who_holds_all_before_them_gets_entries_ahead_and_answers_what_is_asked_
     assert!(ahead.take(2, &request(log_id(TERM - 1, 1, 4))).is_none() && ahead.take(3, &request(prev())).is_none());
     let heartbeat = AppendEntriesRequest { entries: Vec::new(), ..request(prev()) };
     assert!(ahead.take(2, &heartbeat).is_none());
-    assert_eq!(ahead.take(2, &request(prev())).unwrap().await, Ok(true));
+    assert!(ahead.take(2, &request(prev())).unwrap().is_so().await);
     assert!(ahead.take(2, &request(prev())).is_none(), "once");
 }
 
@@ -97,7 +106,7 @@ async fn an_answer_counts_for_a_short_time_and_only_if_it_is_that_it_holds_them(
     let other = ahead(&conflicts);
     other.send(Vote::new_committed(TERM, 1), prev(), &[entry(1)], None);
     assert_eq!(conflicts.asked().await, [2_u64]);
-    assert_eq!(other.take(2, &request(prev())).unwrap().await, Ok(false));
+    assert!(!other.take(2, &request(prev())).unwrap().is_so().await);
     let says = Says::new(AppendEntriesResponse::Success);
     let ahead = ahead(&says);
     ahead.send(Vote::new_committed(TERM, 1), prev(), &[entry(1)], None);
@@ -119,4 +128,45 @@ async fn nothing_goes_ahead_but_payloads_of_a_leadership_of_this_node() {
     ahead.send(Vote::new(TERM, 1), prev(), &[entry(1)], None);
     ahead.send(Vote::new_committed(TERM + 1, 1), prev(), &[entry(1)], None);
     assert!(says.asked().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_far_is_committed_rides_with_the_next_entries_of_a_busy_log() {
+    let (says, vote) = (Says::new(AppendEntriesResponse::Success), Vote::new_committed(TERM, 1));
+    let (ahead, contacts) = with_contacts(&says);
+    let (fifth, sixth) = (log_id(TERM, 1, 5), log_id(TERM, 1, 6));
+    // one entry says nothing of how fast they come
+    ahead.send(vote, prev(), &[numbered(1, 5)], Some(prev()));
+    assert!(!ahead.carries(2, vote, fifth, Some(fifth)).await);
+    contacts.held(2).keeps(TERM, Some(5));
+    ahead.send(vote, fifth, &[numbered(1, 6)], Some(prev()));
+    let begun = Instant::now();
+    // those that come say less than that, and of 3 nobody knows whether it has them
+    assert!(!ahead.carries(2, vote, fifth, Some(fifth)).await && !ahead.carries(3, vote, fifth, None).await);
+    assert!(ahead.carries(2, vote, fifth, Some(prev())).await);
+    assert_eq!(begun.elapsed(), Duration::ZERO, "nothing is waited for that has come");
+    contacts.held(2).keeps(TERM, Some(6));
+    let (carried, ()) = tokio::join!(ahead.carries(2, vote, sixth, Some(fifth)), async {
+        ahead.send(vote, sixth, &[numbered(1, 7)], Some(fifth));
+    });
+    assert!(carried);
+    assert_eq!(says.asked().await, [2_u64; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_far_is_committed_waits_for_a_moment_and_in_a_quiet_log_not_at_all() {
+    let (says, vote) = (Says::new(AppendEntriesResponse::Conflict), Vote::new_committed(TERM, 1));
+    let (ahead, contacts) = with_contacts(&says);
+    let (fifth, sixth) = (log_id(TERM, 1, 5), log_id(TERM, 1, 6));
+    ahead.send(vote, prev(), &[numbered(1, 5)], None);
+    contacts.held(2).keeps(TERM, Some(5));
+    ahead.send(vote, fifth, &[numbered(1, 6)], None);
+    assert!(!ahead.carries(2, vote, fifth, None).await, "it has not taken them");
+    let begun = Instant::now();
+    assert!(!ahead.carries(2, vote, sixth, None).await, "nothing comes");
+    assert!((Duration::from_millis(1)..Duration::from_millis(10)).contains(&begun.elapsed()));
+    advance(Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    assert!(!ahead.carries(2, vote, sixth, None).await);
+    assert_eq!(begun.elapsed(), Duration::ZERO, "it is quiet");
 }
