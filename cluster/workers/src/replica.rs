@@ -11,6 +11,7 @@
 
 use crate::clock;
 use crate::messages::GroupWritten;
+use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -170,10 +171,11 @@ impl Replica {
         let _ = self.group.set(group);
     }
 
-    /// Proposes what the owner has accepted; where it does not come back as an entry, the owner is told.
+    /// Proposes what the owner has accepted; where it does not come back as an entry, the owner is told. The group's engine has it when this returns: what
+    /// comes of it alone is waited for in the runtime.
     pub(crate) fn propose(&self, batches: ReplicatedGroup, events: mpsc::UnboundedSender<GroupWritten>) {
         let (group, under_way) = (self.group.get().cloned(), self.begin(batches.number));
-        self.runtime.spawn(async move {
+        let mut proposing = Box::pin(async move {
             let proposed = match group {
                 Some(group) => owner::propose(&group, &batches).await,
                 None => Err(GroupLost::Nothing(Arc::from("the group of this log does not run here yet"))),
@@ -185,6 +187,9 @@ impl Replica {
             // last: who waits for it has been told before
             drop(under_way);
         });
+        if (&mut proposing).now_or_never().is_none() {
+            self.runtime.spawn(proposing);
+        }
     }
 
     /// What a quiet log does: proves its last group on the disk.
@@ -362,7 +367,6 @@ fn pointer_of(body: &[u8]) -> Option<(u64, LogIndex)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
 
     #[test]
     fn a_word_is_unheard_until_who_hears_it_has_done_with_it() {
@@ -380,6 +384,21 @@ mod tests {
         assert!(told.send(unheard.clone()).is_ok());
         drop(heard);
         assert!(!unheard.is_any(), "nobody is there to hear it");
+    }
+
+    #[test]
+    fn a_proposal_begins_in_the_thread_of_who_proposes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (replica, (told, mut heard)) =
+                (Replica::new(tokio::runtime::Handle::current()), mpsc::unbounded_channel());
+            let (log, leader) = (LogKey::single("Call"), LeaderId::default());
+            replica.propose(ReplicatedGroup { log, leader, number: 1, batches: Vec::new() }, told);
+            // there is no group: no task has run, and it is told
+            let lost = heard.try_recv().unwrap();
+            assert!(matches!(lost, GroupWritten::Replica(ReplicaEvent::Lost(_, GroupLost::Nothing(_)))));
+            assert!(replica.decided().now_or_never().is_some(), "nothing is under way");
+        });
     }
 
     #[test]
