@@ -55,7 +55,11 @@ pub fn proposal_of(group: &ReplicatedGroup) -> Proposal {
 pub fn committed_of(applied: &Applied) -> Result<Committed, String> {
     let mut batches = Vec::with_capacity(applied.payloads.len());
     for (index, payload) in applied.frames() {
-        let batch = StampedBatch::from_payload(&payload.whole());
+        // what was proposed here is still in the pieces in which it was accepted
+        let batch = match &payload.parts {
+            [_, none] if none.is_empty() => StampedBatch::from_payload(&payload.whole()),
+            pieces => StampedBatch::from_parts(pieces),
+        };
         batches.push((index, batch.map_err(|e| format!("entry {}: {e}", applied.id.number))?));
     }
     let EntryId { leader, number, index } = applied.id;

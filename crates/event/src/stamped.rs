@@ -48,6 +48,15 @@ impl StampedBatch {
         Self::new(BatchBytes::validate(archive)?, stamps)
     }
 
+    /// The same from its two parts, as [`payload_shared`](Self::payload_shared) gives them, without a copy.
+    pub fn from_parts([stamps, archive]: &[SharedBytes; 2]) -> Result<Self, PayloadError> {
+        let read = Stamps::parse(stamps)?;
+        if read.bytes().len() != stamps.len() || !read.are_sound() {
+            return Err(StampsError.into());
+        }
+        Self::new(BatchBytes::validate(archive.clone())?, read)
+    }
+
     /// The payload of an entry frame, in parts to be written one after the other.
     #[must_use]
     pub fn payload_parts(&self) -> [&[u8]; 2] {

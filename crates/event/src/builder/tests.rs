@@ -146,6 +146,12 @@ fn refused_rows_stand_behind_the_stamps_and_any_other_length_is_damage() {
         stamps.set_refused(refused);
         let stamped = StampedBatch::new(batch.clone(), stamps.finish()).unwrap();
         let mut bytes: Vec<u8> = stamped.payload_parts().concat();
+        let parts = stamped.payload_shared();
+        let same = StampedBatch::from_parts(&parts).unwrap();
+        assert_eq!(same.payload_parts(), stamped.payload_parts());
+        assert_eq!(same.payload_parts().map(<[u8]>::as_ptr), stamped.payload_parts().map(<[u8]>::as_ptr), "no copy");
+        let longer = SharedBytes::copy_aligned(&[&parts[0][..], &[0]].concat());
+        assert!(StampedBatch::from_parts(&[longer, parts[1].clone()]).is_err());
         let again = StampedBatch::from_payload(&SharedBytes::copy_aligned(&bytes)).unwrap();
         assert!(again.stamps().refused().eq(refused.iter().copied()) && again.row(0) == stamped.row(0));
         bytes[0] ^= 32;
