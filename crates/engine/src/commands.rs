@@ -6,7 +6,7 @@
 
 use crate::append::Place;
 use crate::table::{Keyed, Table, Told, Walk};
-use strandline_event::hash::{keyed_hash, keyed_hash_of};
+use strandline_event::hash::{Parts, keyed_hash, keyed_hash_of};
 use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
 use strandline_wal::LeaderId;
 
@@ -39,10 +39,26 @@ pub struct CommandRecord {
 /// Key of a command id in its scope.
 #[must_use]
 pub fn command_key(scope: Scope, key: (u64, u64), stream_type: &str, stream: u128, command_id: &str) -> u128 {
+    let (stream_type, stream) = key_parts(scope, stream_type, stream);
+    keyed_hash(key.0, key.1, &[b"command", stream_type, &stream, command_id.as_bytes()])
+}
+
+/// Where an id is unique, as parts of its key.
+fn key_parts(scope: Scope, stream_type: &str, stream: u128) -> (&[u8], [u8; 16]) {
     let stream = if scope == Scope::Stream { stream } else { 0 };
     // no stream type has an empty name
     let stream_type = if scope == Scope::Store { "" } else { stream_type };
-    keyed_hash(key.0, key.1, &[b"command", stream_type.as_bytes(), &stream.to_le_bytes(), command_id.as_bytes()])
+    (stream_type.as_bytes(), stream.to_le_bytes())
+}
+
+/// Puts the parts that [`command_key`] hashes, for who hashes many.
+#[inline]
+pub(crate) fn put_command_key(scope: Scope, stream_type: &str, stream: u128, command_id: &[u8], parts: &mut Parts) {
+    let (stream_type, stream) = key_parts(scope, stream_type, stream);
+    parts.put(b"command");
+    parts.put(stream_type);
+    parts.put(&stream);
+    parts.put(command_id);
 }
 
 /// Digest of a command's events: of their digests in order. One event in a bulk body and the same event as an

@@ -5,6 +5,7 @@
 //! of integers, texts and vectors: enums travel as `u8` and are matched by our own code.
 
 use crate::field::Field;
+use crate::hash::Parts;
 use crate::id::EventId;
 use crate::num::{Micros, Seq};
 use crate::texts::{ArchivedTexts, TextColumn, Texts};
@@ -493,6 +494,24 @@ impl<'a> BatchView<'a> {
                 self.tenant_id(row).unwrap_or("").as_bytes(),
             ],
         )
+    }
+
+    /// Puts the parts that [`row_digest`](Self::row_digest) hashes, for who hashes many rows.
+    pub fn put_digested(self, row: usize, parts: &mut Parts) {
+        let a = self.archived;
+        let text = |bit, texts: &'a ArchivedTexts| if self.has(row, bit) { texts.bytes(row) } else { &[] };
+        parts.put(&(self.flags(row) & !flags::COMMAND_ID).to_le_bytes());
+        parts.put(a.streams.bytes(self.stream_of(row)));
+        parts.put(&self.given_event_id(row).unwrap_or_default().0);
+        parts.put(&self.given_seq(row).unwrap_or_default().0.to_le_bytes());
+        parts.put(&self.given_occurred_at(row).unwrap_or_default().0.to_le_bytes());
+        parts.put(&self.event_version(row).unwrap_or_default().to_le_bytes());
+        parts.put(a.event_types.bytes(row));
+        parts.put(a.data.bytes(row));
+        parts.put(text(flags::METADATA, &a.metadata));
+        parts.put(text(flags::CORRELATION_ID, &a.correlation_ids));
+        parts.put(text(flags::CAUSATION_ID, &a.causation_ids));
+        parts.put(text(flags::TENANT_ID, &a.tenant_ids));
     }
 }
 

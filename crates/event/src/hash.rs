@@ -4,6 +4,7 @@
 //! keys of 10^10 meet with a chance below 10^-18. Where an adversary could choose the input, callers
 //! use a keyed digest instead.
 
+use crate::sip;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 
@@ -75,6 +76,82 @@ pub fn keyed_hash(key0: u64, key1: u64, parts: &[&[u8]]) -> u128 {
     hasher.finish128().as_u128()
 }
 
+/// The parts of one text that [`keyed_hashes`] hashes. Texts of usual size stand in it, so that nothing is allocated for them.
+#[derive(Debug)]
+pub struct Parts {
+    room: [u8; GATHERED_BYTES],
+    /// Bytes in `room`; more than it has: all of them are in `long`.
+    len: usize,
+    long: Vec<u8>,
+}
+
+impl Parts {
+    const fn new() -> Self {
+        Self { room: [0; GATHERED_BYTES], len: 0, long: Vec::new() }
+    }
+
+    /// Adds a part: its length and its bytes.
+    #[inline]
+    pub fn put(&mut self, part: &[u8]) {
+        self.add(&(part.len() as u64).to_le_bytes());
+        self.add(part);
+    }
+
+    #[inline]
+    fn add(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if let Some(room) = self.room.get_mut(self.len..end) {
+            room.copy_from_slice(bytes);
+            self.len = end;
+        } else {
+            self.add_long(bytes);
+        }
+    }
+
+    #[cold]
+    fn add_long(&mut self, bytes: &[u8]) {
+        if let Some(short) = self.room.get(..self.len) {
+            self.long.extend_from_slice(short);
+            self.len = GATHERED_BYTES + 1;
+        }
+        self.long.extend_from_slice(bytes);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.room.get(..self.len).unwrap_or(&self.long)
+    }
+
+    fn clear(&mut self) {
+        self.len = 0;
+        self.long.clear();
+    }
+}
+
+/// [`keyed_hash`] of the parts that `put` puts for each item, given to `take` item by item. Two of them are hashed at once, in hardly more time than one.
+pub fn keyed_hashes<T: Copy>(
+    key0: u64,
+    key1: u64,
+    items: impl IntoIterator<Item = T>,
+    put: impl Fn(T, &mut Parts),
+    mut take: impl FnMut(T, u128),
+) {
+    let (mut parts, mut other_parts) = (Parts::new(), Parts::new());
+    let mut items = items.into_iter();
+    while let Some(item) = items.next() {
+        parts.clear();
+        put(item, &mut parts);
+        let Some(other) = items.next() else {
+            take(item, SipHasher13::new_with_keys(key0, key1).hash(parts.bytes()).as_u128());
+            return;
+        };
+        other_parts.clear();
+        put(other, &mut other_parts);
+        let [hash, other_hash] = sip::of_two((key0, key1), parts.bytes(), other_parts.bytes());
+        take(item, hash);
+        take(other, other_hash);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +192,21 @@ mod tests {
         for pieces in [&[][..], &[7], &[1, u128::MAX, 3]] {
             let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_le_bytes()).collect();
             assert_eq!(keyed_hash_of(5, 6, pieces.iter().copied()), keyed_hash(5, 6, &[&bytes]));
+        }
+    }
+
+    #[test]
+    fn hashes_of_many_are_those_of_each() {
+        let text: Vec<u8> = (0..=u8::MAX).cycle().take(3 * GATHERED_BYTES).collect();
+        // short ones and long ones in turn, and as long as there is room
+        let lens = [3, 0, 600, 12, 479, 480, 1_500, 504, 505, 7, 1_000, 900, 1];
+        let parts = |len: usize| [&text[..len], b"", &text[5..5 + len.min(9)]];
+        for count in 0..=lens.len() {
+            let mut hashes = Vec::new();
+            let put = |len: usize, to: &mut Parts| parts(len).iter().for_each(|part| to.put(part));
+            keyed_hashes(3, 4, lens[..count].iter().copied(), put, |len, hash| hashes.push((len, hash)));
+            let each: Vec<_> = lens[..count].iter().map(|len| (*len, keyed_hash(3, 4, &parts(*len)))).collect();
+            assert_eq!(hashes, each);
         }
     }
 

@@ -30,6 +30,7 @@ pub mod places;
 pub mod position;
 pub mod row;
 pub mod scatter;
+mod sip;
 pub mod stamped;
 pub mod stamps;
 pub mod texts;

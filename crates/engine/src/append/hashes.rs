@@ -3,10 +3,10 @@
 
 use crate::Few;
 use crate::append::rules::Rules;
-use crate::commands::{Scope, command_digest, command_key, commands_of};
-use hashbrown::HashTable;
-use strandline_event::hash::stream_hash;
-use strandline_event::{BatchUnit, BatchView};
+use crate::commands::{Scope, command_digest, command_key, commands_of, put_command_key};
+use std::ops::Range;
+use strandline_event::hash::{Parts, keyed_hash_of, keyed_hashes, stream_hash};
+use strandline_event::{BatchUnit, BatchView, Field};
 
 /// What one batch hashes to.
 #[derive(Debug)]
@@ -35,23 +35,18 @@ impl Hashes {
     pub fn of(batch: BatchView<'_>, rules: &Rules) -> Self {
         let Rules { scope, digest_key, .. } = *rules;
         let streams: Few<u128> = (0..batch.stream_count()).map(|stream| stream_hash(batch.stream(stream))).collect();
-        let mut commands = Vec::new();
-        if scope != Scope::None {
-            let unit = batch.unit();
-            for (id, rows) in commands_of(batch) {
-                let stream = streams.get(batch.stream_of(rows.start)).copied().unwrap_or_default();
-                let key = command_key(scope, digest_key, batch.stream_type(), stream, id);
-                let digest = command_digest(batch, rows.clone(), digest_key);
-                // most often each row of a body names a command, or none does
-                if commands.is_empty() && unit == BatchUnit::Rows {
-                    commands.resize(batch.rows(), HashedCommand::default());
-                }
-                match commands.get_mut(rows.start).filter(|_| unit == BatchUnit::Rows) {
-                    Some(place) => *place = HashedCommand { key, digest },
-                    None => commands.push(HashedCommand { key, digest }),
-                }
+        let commands = match (scope, batch.unit()) {
+            (Scope::None, _) => Vec::new(),
+            (_, BatchUnit::Rows) => commands_of_rows(batch, (scope, digest_key), &streams),
+            (_, BatchUnit::Append) => {
+                let hashed = |(id, rows): (&str, Range<usize>)| {
+                    let stream = streams.get(batch.stream_of(rows.start)).copied().unwrap_or_default();
+                    let key = command_key(scope, digest_key, batch.stream_type(), stream, id);
+                    HashedCommand { key, digest: command_digest(batch, rows, digest_key) }
+                };
+                commands_of(batch).map(hashed).collect()
             }
-        }
+        };
         let may_repeat = may_repeat(&commands);
         Self { scope, digest_key, unit: batch.unit(), streams, commands, may_repeat }
     }
@@ -84,16 +79,59 @@ impl Hashes {
     }
 }
 
-/// Whether half of a key stands twice among them.
+/// Those of a body, each of which is a row, as [`command_key`] and [`command_digest`] give them one by one.
+fn commands_of_rows(
+    batch: BatchView<'_>,
+    (scope, (key0, key1)): (Scope, (u64, u64)),
+    streams: &[u128],
+) -> Vec<HashedCommand> {
+    // as `commands_of` does, without a look at any byte
+    let named = || (0..batch.rows()).filter_map(move |row| Some((batch.bytes(row, Field::CommandId)?, row)));
+    // most often each row of a body names a command, or none does
+    if named().next().is_none() {
+        return Vec::new();
+    }
+    let mut commands = vec![HashedCommand::default(); batch.rows()];
+    let put_key = |(id, row): (&[u8], usize), parts: &mut Parts| {
+        let stream = streams.get(batch.stream_of(row)).copied().unwrap_or_default();
+        put_command_key(scope, batch.stream_type(), stream, id, parts);
+    };
+    keyed_hashes(key0, key1, named(), put_key, |(_, row), key| {
+        if let Some(command) = commands.get_mut(row) {
+            command.key = key;
+        }
+    });
+    let put_row = |(_, row): (&[u8], usize), parts: &mut Parts| batch.put_digested(row, parts);
+    keyed_hashes(key0, key1, named(), put_row, |(_, row), digest| {
+        if let Some(command) = commands.get_mut(row) {
+            command.digest = keyed_hash_of(key0, key1, [digest].into_iter());
+        }
+    });
+    commands
+}
+
+/// Whether half of a key stands twice among them. `true` may be wrong, `false` is not.
 fn may_repeat(commands: &[HashedCommand]) -> bool {
     if commands.len() < 2 {
         return false;
     }
-    let mut seen: HashTable<u64> = HashTable::with_capacity(commands.len());
-    commands.iter().filter(|command| command.key != 0).map(|command| command.key as u64).any(|key| {
-        let is_known = seen.find(key, |other| *other == key).is_some();
-        seen.insert_unique(key, key, |key| *key);
-        is_known
+    // keyed hashes find places by themselves, and half of these stay free
+    let mask = (commands.len() * 2).next_power_of_two() - 1;
+    let mut seen = vec![0_u64; mask + 1];
+    commands.iter().filter(|command| command.key != 0).any(|command| {
+        // zeros say that a place is free
+        let half = command.key as u64 | 1;
+        let mut at = (half >> 1) as usize & mask;
+        loop {
+            match seen.get_mut(at) {
+                Some(other) if *other == half => return true,
+                Some(free) if *free == 0 => {
+                    *free = half;
+                    return false;
+                }
+                _ => at = (at + 1) & mask,
+            }
+        }
     })
 }
 
@@ -136,6 +174,26 @@ mod tests {
     }
 
     #[test]
+    fn each_of_many_rows_has_the_key_and_the_digest_that_it_has_by_itself() {
+        let ids: Vec<String> = (0..99).map(|n| "c".repeat(1 + n * 7 % 200)).collect();
+        for count in [1, 2, 98, 99] {
+            let ids: Vec<Option<&str>> = ids.iter().take(count).map(|id| Some(id.as_str())).collect();
+            let batch = batch(BatchUnit::Rows, &ids);
+            for scope in [Scope::Stream, Scope::StreamType, Scope::Store] {
+                let rules = rules(scope);
+                let hashes = Hashes::of(batch.view(), &rules);
+                for (row, id) in ids.iter().enumerate() {
+                    let found = hashes.command(row).unwrap();
+                    let stream = stream_hash(&format!("s{}", row % 2));
+                    let key = command_key(scope, rules.digest_key, "Order", stream, id.unwrap());
+                    let digest = command_digest(batch.view(), row..row + 1, rules.digest_key);
+                    assert_eq!((found.key, found.digest), (key, digest), "{row} of {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_row_without_a_command_has_none_and_a_body_tells_whether_one_stands_there_twice() {
         let hashes = |ids: &[Option<&str>]| Hashes::of(batch(BatchUnit::Rows, ids).view(), &rules(Scope::StreamType));
         let some = hashes(&[None, Some("a"), None, Some("b")]);
@@ -153,6 +211,9 @@ mod tests {
         let command = |key: u128| HashedCommand { key, digest: 1 };
         assert!(may_repeat(&[command(7 << 64), command(7 << 64)]));
         assert!(!may_repeat(&[HashedCommand::default(), command(7 << 64), HashedCommand::default()]));
+        // all of them begin at the last place
+        let last: Vec<HashedCommand> = (0..100).map(|n| command(n << 32 | u128::from(u32::MAX))).collect();
+        assert!(!may_repeat(&last) && may_repeat(&[&last[..], &last[99..]].concat()));
     }
 
     #[test]

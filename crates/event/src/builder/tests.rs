@@ -1,6 +1,7 @@
 use super::*;
 use crate::bytes::SharedBytes;
 use crate::field::Field;
+use crate::hash::{Parts, keyed_hashes};
 use crate::id::IdPrefix;
 use crate::stamped::StampedBatch;
 use crate::stamps::StampsBuilder;
@@ -194,6 +195,25 @@ fn the_digest_sees_absence_but_not_the_command_id() {
     assert_ne!(base, digest(EventInput { correlation_id: None, ..full() }));
     assert_ne!(base, digest(EventInput { event_version: None, ..full() }));
     assert_ne!(base, digest(EventInput { data: "{\"a\":1}", ..full() }));
+}
+
+#[test]
+fn digests_of_many_rows_are_those_of_each() {
+    let bare = EventInput { stream_id: "b", event_type: "E", ..EventInput::default() };
+    let large = "1".repeat(2_000);
+    let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+    let others = [EventInput { data: &large, ..full() }, EventInput { tenant_id: None, ..full() }];
+    for event in [full(), bare].into_iter().chain(others).chain([full()]) {
+        builder.push(&event).unwrap();
+    }
+    // what its flags do not promise a row does not have
+    builder.batch.flags[4] = flags::SEQ;
+    let batch = builder.finish().unwrap();
+    let (view, mut digests) = (batch.view(), Vec::new());
+    let put = |row: usize, parts: &mut Parts| view.put_digested(row, parts);
+    keyed_hashes(1, 2, 0..view.rows(), put, |_, digest| digests.push(digest));
+    let each: Vec<u128> = (0..view.rows()).map(|row| view.row_digest(row, (1, 2))).collect();
+    assert_eq!(digests, each);
 }
 
 #[test]
