@@ -14,22 +14,19 @@ const START_US: i64 = 1_793_491_200_000_000;
 /// Records happen one second after the other, for this many days; then they begin again.
 const DAYS: u64 = 28;
 const COMMAND_ID_BYTES: usize = 24;
+const HALF_ID_BYTES: usize = COMMAND_ID_BYTES / 2;
 
 /// A command id: hexadecimal digits, unique by seed and number of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandId([u8; COMMAND_ID_BYTES]);
 
 impl CommandId {
-    fn new(seed: u64, number: u64) -> Self {
+    /// Of a record by its number; `of_seed`: the digits of all records of a seed.
+    fn new(of_seed: [u8; HALF_ID_BYTES], number: u64) -> Self {
         let mut text = [0; COMMAND_ID_BYTES];
-        let parts = [(mixed(seed) >> 16, 12), (number, 12)];
-        let mut at = 0;
-        for (value, digits) in parts {
-            for digit in (0..digits).rev() {
-                text[at] = b"0123456789abcdef"[(value >> (digit * 4) & 15) as usize];
-                at += 1;
-            }
-        }
+        let (front, back) = text.split_at_mut(HALF_ID_BYTES);
+        front.copy_from_slice(&of_seed);
+        back.copy_from_slice(&half_id(number));
         Self(text)
     }
 
@@ -38,6 +35,29 @@ impl CommandId {
     pub fn as_str(&self) -> &str {
         ascii(&self.0)
     }
+}
+
+/// The two hexadecimal digits of each byte: found one by one, the digits of an id would cost as much as the rest of its record.
+static DIGITS: [[u8; 2]; 256] = digits();
+
+const fn digits() -> [[u8; 2]; 256] {
+    let hex = b"0123456789abcdef";
+    let (mut all, mut byte) = ([[0; 2]; 256], 0);
+    while byte < all.len() {
+        all[byte] = [hex[byte >> 4], hex[byte & 15]];
+        byte += 1;
+    }
+    all
+}
+
+/// Digits of the lower 48 bits of a number.
+fn half_id(number: u64) -> [u8; HALF_ID_BYTES] {
+    let mut half = [0; HALF_ID_BYTES];
+    let (pairs, _) = half.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(&number.to_be_bytes()[2..]) {
+        *pair = DIGITS[usize::from(*byte)];
+    }
+    half
 }
 
 /// One record.
@@ -139,7 +159,8 @@ pub struct Calls {
     own: u32,
     first_stream: u32,
     heads: Heads,
-    command_ids: bool,
+    /// Digits that all ids of the seed begin with, where the run has command ids.
+    command_ids: Option<[u8; HALF_ID_BYTES]>,
 }
 
 impl Calls {
@@ -149,13 +170,13 @@ impl Calls {
         let own = (heads.streams() / clients).max(1);
         // no sum: the seeds of two loads may lie side by side
         let (seed, heads) = (mixed(mixed(seed) ^ u64::from(client)), heads.clone());
-        Self { seed, state: mixed(seed), number: 0, client, clients, own, first_stream: 0, heads, command_ids: false }
+        Self { seed, state: mixed(seed), number: 0, client, clients, own, first_stream: 0, heads, command_ids: None }
     }
 
     /// The same with a command id an event.
     #[must_use]
     pub fn with_command_ids(mut self) -> Self {
-        self.command_ids = true;
+        self.command_ids = Some(half_id(mixed(self.seed) >> 16));
         self
     }
 
@@ -197,7 +218,7 @@ impl Calls {
             stream: self.first_stream + stream,
             seq: self.heads.next(stream),
             occurred_at_us: START_US + second as i64 * 1_000_000,
-            command_id: self.command_ids.then(|| CommandId::new(self.seed, self.number)),
+            command_id: self.command_ids.map(|of_seed| CommandId::new(of_seed, self.number)),
         });
     }
 
@@ -316,6 +337,14 @@ mod tests {
             }
         }
         assert_eq!(heads.events(), 16_000);
+    }
+
+    #[test]
+    fn a_command_id_has_the_digits_of_its_seed_and_its_number() {
+        for number in [0, 1, 0x0123_4567_89ab, 0xfedc_ba98_7654, u64::MAX] {
+            let id = CommandId::new(half_id(0x00c0_ffee_0009), number);
+            assert_eq!(id.as_str(), format!("00c0ffee0009{:012x}", number & 0xffff_ffff_ffff));
+        }
     }
 
     #[test]
