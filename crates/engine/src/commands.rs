@@ -5,7 +5,7 @@
 //! The key is a keyed 128-bit hash of scope and id, which counts as the id's identity.
 
 use crate::append::Place;
-use crate::table::{Keyed, Table, Told, Walk};
+use crate::table::{Keyed, Lines, Table, Walk};
 use strandline_event::hash::{Parts, keyed_hash, keyed_hash_of};
 use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
 use strandline_wal::LeaderId;
@@ -111,7 +111,7 @@ impl Keyed for Entry {
 /// The table, in flight included.
 #[derive(Debug, Default)]
 pub struct Commands {
-    table: Table<Entry, Told>,
+    table: Table<Entry, Lines>,
     /// Where ids are unique in the whole store: what is here is in the registry too, under this log's name.
     place: Option<Place>,
 }
@@ -153,7 +153,7 @@ impl Commands {
     }
 
     /// Before many of these keys are asked for, one after the other.
-    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128> + Clone) {
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128>) {
         self.table.look_ahead(keys);
     }
 

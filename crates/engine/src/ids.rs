@@ -3,7 +3,7 @@
 //! Ids that the owner made cost one entry a batch (they share a prefix, and the rest leads to the row); ids that clients gave cost one each.
 //! Ids in Parquet are none of this table's business: the edge looks them up before it asks.
 
-use crate::table::{Keyed, Table, Told, Walk};
+use crate::table::{Keyed, Lines, Table, Walk};
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::{EventId, IdFormat, IdPrefix, LogIndex, Places, Scatter, StampedBatch};
@@ -36,7 +36,7 @@ struct Made {
 #[derive(Debug, Default)]
 pub struct TailIds {
     given: Table<Given>,
-    made: Table<Made, Told>,
+    made: Table<Made, Lines>,
 }
 
 /// How far letting go of ids has come.

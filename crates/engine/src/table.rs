@@ -4,29 +4,26 @@
 //! millions of entries. So it grows by linear hashing: when it is full, the next part in turn is split in two, and a part never holds
 //! more than some three thousand entries. Entries leave the same way: a [`Walk`] goes over the parts in steps, between appends.
 //!
-//! A part holds the places of its entries only, four bytes each ([`Slot`]): a hash table keeps a fifth to a half of itself free, which would be
+//! A part holds no entries, but the place of each: four bytes ([`Places`]), where a hash table keeps a fifth to a half of itself free, which would be
 //! as much of all entries. Splitting a part moves no entry, and one that leaves gives its place to the last one. A table that grows with every event has
-//! four bytes more there, which spare it a look at the entries when a part is split or grows.
+//! four bytes more there ([`Lines`]), which spare it a look at the entries when a part is split or grows, or when a key is looked for that it has not.
 //!
 //! Invariant: a walk sees every entry that was there when it began. A split takes places from one part to the end of the list
 //! only, where the walk comes later.
 
 mod entries;
-mod slot;
+mod lines;
+mod part;
+mod places;
 
 use entries::Entries;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Found;
-use slot::Slot;
-pub(crate) use slot::Told;
-use std::hint::black_box;
+pub(crate) use lines::Lines;
+use part::Part;
+use places::Places;
 
 /// Entries a part, on average; with it the parts that were not split yet (twice as many, and as chance has it) keep within the 3,584
 /// places that 4,096 buckets take, and the others within half of that. Smaller parts would be made too often.
 const PART_ENTRIES: usize = 1_624;
-
-/// Places with four bytes of a key that a line of memory holds.
-const LINE_PLACES: usize = 8;
 
 /// An entry and its key, which is a hash already.
 pub(crate) trait Keyed {
@@ -34,18 +31,18 @@ pub(crate) trait Keyed {
     fn key(&self) -> u128;
 }
 
-/// The table; `S`: what its parts hold of each entry.
+/// The table; `P`: its parts.
 #[derive(Debug)]
-pub(crate) struct Table<T, S = u32> {
+pub(crate) struct Table<T, P = Places> {
     /// Never empty. With `base` parts (a power of two) and `split` more, part `n` of the first `split` has given half of its entries to
     /// part `base + n`.
-    parts: Vec<HashTable<S>>,
+    parts: Vec<P>,
     entries: Entries<T>,
 }
 
-impl<T, S> Default for Table<T, S> {
+impl<T, P: Part> Default for Table<T, P> {
     fn default() -> Self {
-        Self { parts: vec![HashTable::new()], entries: Entries::default() }
+        Self { parts: vec![P::default()], entries: Entries::default() }
     }
 }
 
@@ -67,7 +64,7 @@ const fn part_of(key: u128, parts: usize) -> usize {
     if wide < parts { wide } else { wide & (base - 1) }
 }
 
-impl<T: Keyed, S: Slot> Table<T, S> {
+impl<T: Keyed, P: Part> Table<T, P> {
     /// Number of entries.
     pub(crate) const fn len(&self) -> usize {
         self.entries.len()
@@ -81,22 +78,8 @@ impl<T: Keyed, S: Slot> Table<T, S> {
     /// The entry of a key.
     pub(crate) fn get(&self, key: u128) -> Option<&T> {
         let part = &self.parts[part_of(key, self.parts.len())];
-        let is_it = |slot: &S| slot.may_be(key) && self.entries.at(slot.place()).key() == key;
-        let slot = part.find(S::hash_of(key), is_it)?;
-        Some(self.entries.at(slot.place()))
-    }
-
-    /// Reads what [`get`](Self::get) of these keys will look at, and [`get_or_insert`](Self::get_or_insert) of those that are new write to. Each
-    /// look waits for memory; together, none depending on another, they wait at the same time.
-    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128> + Clone) {
-        let part = |key: u128| &self.parts[part_of(key, self.parts.len())];
-        for key in keys.clone() {
-            black_box(part(key).find(S::hash_of(key), |_| false));
-        }
-        // behind all of these: where to look now depends on what was read there
-        for key in keys {
-            black_box(neighbour(part(key), S::hash_of(key)));
-        }
+        let place = part.find(key, |place| self.entries.at(place).key() == key)?;
+        Some(self.entries.at(place))
     }
 
     /// Adds an entry whose key no other one has: nobody looks for that one again.
@@ -105,8 +88,7 @@ impl<T: Keyed, S: Slot> Table<T, S> {
         let key = entry.key();
         let part = part_of(key, self.parts.len());
         let Self { parts, entries } = self;
-        let slot = S::new(entries.len() as u32, key);
-        parts[part].insert_unique(S::hash_of(key), slot, |slot| slot.hash(|place| entries.at(place).key()));
+        parts[part].insert_new(key, entries.len() as u32, |place| entries.at(place).key());
         entries.push(entry);
     }
 
@@ -122,16 +104,12 @@ impl<T: Keyed, S: Slot> Table<T, S> {
         self.make_place();
         let part = part_of(key, self.parts.len());
         let Self { parts, entries } = self;
-        let key_at = |place: u32| entries.at(place).key();
-        let is_it = |slot: &S| slot.may_be(key) && key_at(slot.place()) == key;
-        match parts[part].entry(S::hash_of(key), is_it, |slot| slot.hash(key_at)) {
-            Found::Occupied(known) => Some(entries.at_mut(known.get().place())),
-            Found::Vacant(free) => {
-                free.insert(S::new(entries.len() as u32, key));
-                entries.push(new());
-                None
-            }
+        let known = parts[part].find_or_insert(key, entries.len() as u32, |place| entries.at(place).key());
+        if let Some(place) = known {
+            return Some(entries.at_mut(place));
         }
+        entries.push(new());
+        None
     }
 
     /// Splits the part whose turn it is: the places of its entries whose next bit is set become the last part.
@@ -139,17 +117,7 @@ impl<T: Keyed, S: Slot> Table<T, S> {
         let new = self.parts.len();
         let (source, bit) = (new - base_of(new), base_of(new).ilog2());
         let Self { parts, entries } = self;
-        let key_at = |place: u32| entries.at(place).key();
-        if !S::knows(bit) {
-            // in one go before each decides about the next, as in `look_ahead`
-            black_box(parts[source].iter().fold(0, |all, slot| all ^ key_at(slot.place())));
-        }
-        // at once as large as it has to be: growing there would cost an allocation for each doubling
-        let mut part = HashTable::with_capacity(parts[source].len() / 2 + PART_ENTRIES / 32);
-        for slot in parts[source].extract_if(|slot| slot.has_bit(bit, key_at)) {
-            part.insert_unique(slot.hash(key_at), slot, |slot| slot.hash(key_at));
-        }
-        shrink(&mut parts[source], entries);
+        let part = parts[source].split(bit, |place| entries.at(place).key());
         parts.push(part);
     }
 
@@ -173,8 +141,8 @@ impl<T: Keyed, S: Slot> Table<T, S> {
             }
             let part = &mut self.parts[walk.next_part];
             *budget = budget.saturating_sub(1 + part.len());
-            leaving.extend(part.extract_if(|slot| !keep(self.entries.at(slot.place()))).map(Slot::place));
-            shrink(part, &self.entries);
+            let entries = &self.entries;
+            part.let_go(|place| !keep(entries.at(place)), &mut leaving, |place| entries.at(place).key());
             self.give_away(&mut leaving);
             walk.next_part += 1;
         }
@@ -190,25 +158,18 @@ impl<T: Keyed, S: Slot> Table<T, S> {
             let Some(moved) = self.entries.swap_remove(place) else { continue };
             let key = moved.key();
             let part = part_of(key, self.parts.len());
-            if let Some(known) = self.parts[part].find_mut(S::hash_of(key), |known| known.place() == before) {
-                *known = S::new(place, key);
-            }
+            self.parts[part].put_elsewhere(key, before, place);
         }
     }
 }
 
-/// What a part holds close to where a new entry of this hash is put, most often in the same line of memory: the first free bucket from the one on
-/// that the hash chooses. Were it another one, only time would be lost.
-fn neighbour<S: Slot>(part: &HashTable<S>, hash: u64) -> Option<u32> {
-    let mask = part.num_buckets().wrapping_sub(1);
-    let mut buckets = (0..LINE_PLACES).map(|step| (hash as usize).wrapping_add(step) & mask);
-    buckets.find_map(|bucket| part.get_bucket(bucket)).map(|slot| slot.place())
-}
-
-/// Memory goes where most places have gone.
-fn shrink<T: Keyed, S: Slot>(part: &mut HashTable<S>, entries: &Entries<T>) {
-    if part.len() * 4 < part.capacity() {
-        part.shrink_to(part.len() * 2, |slot| slot.hash(|place| entries.at(place).key()));
+impl<T: Keyed> Table<T, Lines> {
+    /// Reads what [`get`](Self::get) of these keys will look at, and [`insert_new`](Self::insert_new) of them write to. Each look waits for memory;
+    /// together, none depending on another, they wait at the same time.
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128>) {
+        for key in keys {
+            self.parts[part_of(key, self.parts.len())].look_ahead(key);
+        }
     }
 }
 
@@ -231,12 +192,12 @@ mod tests {
         strandline_event::hash::stream_hash(&n.to_string())
     }
 
-    fn put<S: Slot>(table: &mut Table<Entry, S>, n: u32) {
+    fn put<P: Part>(table: &mut Table<Entry, P>, n: u32) {
         assert!(table.get_or_insert(key(n), || Entry(key(n), n)).is_none());
     }
 
-    fn found_changed_and_let_go<S: Slot>() {
-        let mut table: Table<Entry, S> = Table::default();
+    fn found_changed_and_let_go<P: Part>() {
+        let mut table: Table<Entry, P> = Table::default();
         let key = |n: u32| u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         for n in 0..10_000 {
             assert!(table.get_or_insert(key(n), || Entry(key(n), n)).is_none());
@@ -253,12 +214,12 @@ mod tests {
 
     #[test]
     fn entries_are_found_changed_and_let_go() {
-        found_changed_and_let_go::<u32>();
-        found_changed_and_let_go::<Told>();
+        found_changed_and_let_go::<Places>();
+        found_changed_and_let_go::<Lines>();
     }
 
-    fn new_ones_found<S: Slot>() {
-        let mut table: Table<Entry, S> = Table::default();
+    fn new_ones_found<P: Part>() {
+        let mut table: Table<Entry, P> = Table::default();
         for n in 0..20_000 {
             match n % 2 {
                 0 => table.insert_new(Entry(key(n), n)),
@@ -273,16 +234,16 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_known_to_be_new_is_found_like_any_other() {
-        new_ones_found::<u32>();
-        new_ones_found::<Told>();
+        new_ones_found::<Places>();
+        new_ones_found::<Lines>();
     }
 
-    fn small_in_parts_and_memory<S: Slot>(beside_entry: usize) {
-        let mut table: Table<Entry, S> = Table::default();
+    fn small_in_parts_and_memory<P: Part>(beside_entry: usize) {
+        let mut table: Table<Entry, P> = Table::default();
         for n in 0..300_000_u32 {
             put(&mut table, n);
             if n % 20_000 == 19_999 {
-                let places: usize = table.parts.iter().map(HashTable::allocation_size).sum();
+                let places: usize = table.parts.iter().map(P::bytes).sum();
                 let bytes = places + table.entries.bytes();
                 assert!(
                     bytes < table.len() * (size_of::<Entry>() + beside_entry),
@@ -293,23 +254,23 @@ mod tests {
         }
         assert!(table.parts.iter().all(|part| part.capacity() <= 3_584), "a step of growing or letting go is bounded");
         table.retain(|entry| entry.1 % 1_000 == 0);
-        let places: usize = table.parts.iter().map(HashTable::allocation_size).sum();
+        let places: usize = table.parts.iter().map(P::bytes).sum();
         assert!(places + table.entries.bytes() < 300_000, "memory goes: {places} and {}", table.entries.bytes());
         assert!((0..300_000).all(|n| table.get(key(n)).map(|entry| entry.1) == (n % 1_000 == 0).then_some(n)));
     }
 
     #[test]
     fn no_part_is_large_and_memory_is_that_of_the_entries_and_ten_bytes_each() {
-        small_in_parts_and_memory::<u32>(12);
+        small_in_parts_and_memory::<Places>(12);
     }
 
     #[test]
     fn with_four_bytes_of_the_key_it_is_twice_as_much() {
-        small_in_parts_and_memory::<Told>(22);
+        small_in_parts_and_memory::<Lines>(22);
     }
 
-    fn walked_in_steps<S: Slot>() {
-        let mut table: Table<Entry, S> = Table::default();
+    fn walked_in_steps<P: Part>() {
+        let mut table: Table<Entry, P> = Table::default();
         (0..50_000).for_each(|n| put(&mut table, n));
         let (mut walk, mut steps, mut next) = (Walk::default(), 0, 50_000);
         loop {
@@ -332,8 +293,8 @@ mod tests {
 
     #[test]
     fn a_walk_in_steps_sees_every_entry_however_the_table_grows_meanwhile() {
-        walked_in_steps::<u32>();
-        walked_in_steps::<Told>();
+        walked_in_steps::<Places>();
+        walked_in_steps::<Lines>();
     }
 
     /// An entry that counts how often it is looked at.
@@ -348,9 +309,9 @@ mod tests {
     }
 
     /// Looks at entries while a table that has 30,000 becomes one of 200,000, and while as many other keys are looked for.
-    fn looks<S: Slot>() -> usize {
+    fn looks<P: Part>() -> usize {
         let looks = Rc::new(Cell::new(0));
-        let mut table: Table<Counted, S> = Table::default();
+        let mut table: Table<Counted, P> = Table::default();
         for n in 0..200_000 {
             if n == 30_000 {
                 looks.set(0);
@@ -361,9 +322,10 @@ mod tests {
         looks.get()
     }
 
-    fn looked_ahead<S: Slot>() {
+    #[test]
+    fn looking_ahead_looks_at_no_entry() {
         let looks = Rc::new(Cell::new(0));
-        let mut table: Table<Counted, S> = Table::default();
+        let mut table: Table<Counted, Lines> = Table::default();
         table.look_ahead((0..10).map(key));
         for n in 0..20_000 {
             assert!(table.get_or_insert(key(n), || Counted(key(n), Rc::clone(&looks))).is_none());
@@ -371,22 +333,11 @@ mod tests {
         looks.set(0);
         table.look_ahead((0..40_000).map(key));
         assert_eq!((looks.get(), table.len()), (0, 20_000));
-        let taken = (20_000..21_000).map(key).filter(|new| {
-            let part = &table.parts[part_of(*new, table.parts.len())];
-            neighbour(part, S::hash_of(*new)).is_some()
-        });
-        assert!(taken.count() > 900, "hardly any line is empty");
-    }
-
-    #[test]
-    fn looking_ahead_reads_places_and_no_entry() {
-        looked_ahead::<u32>();
-        looked_ahead::<Told>();
     }
 
     #[test]
     fn who_knows_four_bytes_of_a_key_looks_at_no_entry_where_the_table_grows_or_another_key_is_looked_for() {
-        let (places, told) = (looks::<u32>(), looks::<Told>());
+        let (places, told) = (looks::<Places>(), looks::<Lines>());
         assert!(places > 500_000 && told < 100, "{places} and {told} looks");
     }
 }

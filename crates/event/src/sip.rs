@@ -61,7 +61,7 @@ impl State {
 
 /// The last word of a text: what is left of it, and its length.
 fn last_word(len: usize, rest: &[u8]) -> u64 {
-    let bytes = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let bytes = rest.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
     bytes | (len as u64) << 56
 }
 

@@ -414,7 +414,7 @@ impl Log {
     }
 
     /// Before many commands are asked for.
-    pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128> + Clone) {
+    pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
         self.commands.look_ahead(commands);
     }
 
