@@ -8,7 +8,6 @@
 use crate::Few;
 use crate::table::{Keyed, Table, Walk};
 use crate::tenants::joined;
-use std::hint::black_box;
 use strandline_durable::MIXED_TENANTS;
 use strandline_event::hash::stream_hash;
 use strandline_event::{LogIndex, Seq, StampedBatch};
@@ -108,11 +107,13 @@ impl Heads {
         self.table.get(stream).map(|e| (e.head, e.index))
     }
 
-    /// Reads what [`get`](Self::get) of these streams will look at. A look waits for memory up to three times; none depends on another stream's, so
-    /// that several wait at the same time if nothing else is done in between.
-    pub(crate) fn look_ahead(&self, streams: &[u128]) {
-        for stream in streams {
-            black_box(self.get(*stream));
+    /// What [`get`](Self::get) gives of these streams, by their place among them. A look waits for memory up to three times; none depends on another
+    /// stream's, so that several wait at the same time if hardly anything else is done in between.
+    pub(crate) fn look_ahead(&self, streams: &[u128], mut found: impl FnMut(usize, (Seq, LogIndex))) {
+        for (stream, hash) in streams.iter().enumerate() {
+            if let Some((head, index)) = self.get(*hash) {
+                found(stream, (head.last_seq, index));
+            }
         }
     }
 

@@ -34,7 +34,6 @@ use crate::tenants::joined;
 use foldhash::fast::FixedState;
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
-use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_event::hash::stream_hash;
@@ -408,22 +407,20 @@ impl Log {
         self.head(stream_hash(stream_id)).map(|(seq, _)| seq)
     }
 
-    /// Whether memory has the head of a stream.
-    pub(crate) fn has_head(&self, stream: u128) -> bool {
-        self.overlay.contains_key(&stream) || self.published.heads.read().get(stream).is_some()
-    }
-
     /// Before many commands are asked for.
     pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
         self.commands.look_ahead(commands);
     }
 
-    /// Before many heads are asked for.
-    pub(crate) fn look_ahead_heads(&self, streams: &[u128]) {
-        for stream in streams {
-            black_box(self.overlay.get(stream).map(|flying| flying.index));
+    /// What memory has of the heads of streams, by their place among these: of what is in flight first. As [`head`](Self::head) finds it for one, and
+    /// what each look waits for is waited for at the same time.
+    pub(crate) fn look_ahead_heads(&self, streams: &[u128], mut found: impl FnMut(usize, (Seq, LogIndex))) {
+        for (stream, hash) in streams.iter().enumerate() {
+            if let Some(flying) = self.overlay.get(hash) {
+                found(stream, (flying.last, flying.index));
+            }
         }
-        self.published.heads.read().look_ahead(streams);
+        self.published.heads.read().look_ahead(streams, found);
     }
 
     pub(crate) fn find_id(&self, id: EventId) -> Option<TailLoc> {

@@ -37,6 +37,8 @@ pub(crate) struct NewCommand {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JudgedStream {
     pub(crate) hash: u128,
+    /// What memory said of its head before any row was judged.
+    ahead: Option<(Seq, LogIndex)>,
     /// Its head before the body, and within it; `None`: nothing asked for it.
     heads: Option<(Seq, Seq)>,
     /// Its owner, of a new stream the tenant of its first row that was judged; `None`: nothing asked for it.
@@ -158,7 +160,7 @@ fn command_id_of(batch: BatchView<'_>, row: usize) -> impl Fn() -> String {
 
 impl JudgedStream {
     const fn new(hash: u128) -> Self {
-        Self { hash, heads: None, owner: None }
+        Self { hash, ahead: None, heads: None, owner: None }
     }
 }
 
@@ -257,14 +259,17 @@ impl Pass<'_> {
     fn look_ahead(&mut self) {
         let (log, hashes) = (self.log, self.hashes);
         log.look_ahead(hashes.command_keys());
-        if hashes.streams().len() > 1 {
-            log.look_ahead_heads(hashes.streams());
-        }
+        let streams = &mut self.out.streams;
+        log.look_ahead_heads(hashes.streams(), |stream, head| {
+            if let Some(judged) = streams.get_mut(stream) {
+                judged.ahead.get_or_insert(head);
+            }
+        });
         let settled = self.settled.get_or_insert_with(|| log.published().settled());
         settled.look_ahead(&mut hashes.command_keys());
         if settled.head_records() > HEADS_IN_CACHES {
-            let missing = hashes.streams().iter().copied().filter(|stream| !log.has_head(*stream));
-            settled.look_ahead_heads(&missing.collect::<Vec<u128>>());
+            let missing = self.out.streams.iter().filter(|judged| judged.ahead.is_none());
+            settled.look_ahead_heads(&missing.map(|judged| judged.hash).collect::<Vec<u128>>());
         }
     }
 
@@ -507,7 +512,7 @@ impl Pass<'_> {
         if let Some((_, head)) = judged.heads {
             return Ok(head);
         }
-        let (head, index) = self.log.head(judged.hash)?;
+        let (head, index) = judged.ahead.map_or_else(|| self.log.head(judged.hash), Ok)?;
         judged.heads = Some((head, head));
         self.out.depends = self.out.depends.max(index);
         Ok(head)

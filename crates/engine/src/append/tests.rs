@@ -257,3 +257,31 @@ fn a_dry_run_answers_the_same_and_stores_nothing() {
     assert!(rig.driver.take_group().is_none());
     assert_eq!(rig.driver.log().accepted_head("s").unwrap(), Seq::ZERO);
 }
+
+#[test]
+fn heads_that_are_looked_up_together_are_those_of_each() {
+    let clocks = ClosedClocks::new(Micros::MIN);
+    let settled = Arc::new(NothingSettled);
+    let mut log = Log::new(LogKey::single("T"), rules(), clocks.open_log(), settled, LogIndex::ZERO);
+    let append = |log: &mut Log, index: u64, streams: &[&str]| {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+        for stream_id in streams.iter().copied() {
+            builder.push(&EventInput { stream_id, event_type: "E", ..EventInput::default() }).unwrap();
+        }
+        let request = AppendRequest::new(builder.finish().unwrap());
+        let decision = log.accept(&request, NOW, u128::from(index), LogIndex(index));
+        assert!(matches!(decision, Decision::Store { .. }));
+    };
+    append(&mut log, 1, &["a", "b", "b"]);
+    assert_eq!(log.committed(LogIndex(1)).len(), 1);
+    // one stays as it was committed, one goes on in flight, one begins there
+    append(&mut log, 2, &["b", "c", "b"]);
+    let hashes = ["a", "b", "c", "d"].map(strandline_event::hash::stream_hash);
+    let mut found: [Vec<(Seq, LogIndex)>; 4] = Default::default();
+    log.look_ahead_heads(&hashes, |stream, head| found[stream].push(head));
+    let heads = [(Seq(1), LogIndex(1)), (Seq(4), LogIndex(2)), (Seq(1), LogIndex(2)), (Seq::ZERO, LogIndex::ZERO)];
+    for ((hash, found), head) in hashes.iter().zip(&found).zip(heads) {
+        assert_eq!(found.first().copied().unwrap_or_default(), head);
+        assert_eq!(log.head(*hash).unwrap(), head);
+    }
+}
