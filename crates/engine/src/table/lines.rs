@@ -289,7 +289,10 @@ mod tests {
     #[test]
     fn keys_that_begin_at_one_line_go_on_in_the_next_ones_and_round() {
         // the last of their lines, whatever the number of lines; told apart by bits above
-        let key = |n: u32| u128::from(n) << 4 | 0xfff << 64 ^ (u128::from(n) << 4 & 0xfff) << 64;
+        let key = |n: u32| {
+            let low = u128::from(n) << 4;
+            low | ((low & 0xfff) ^ 0xfff) << 64
+        };
         let mut lines = Lines::default();
         assert_eq!(lines.find(key(0), |_| true), None);
         for n in 0..300 {
