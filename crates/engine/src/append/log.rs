@@ -16,6 +16,7 @@ mod replay;
 
 use crate::Few;
 use crate::append::error::{AppendError, Refusal, ShapeError};
+use crate::append::hashes::{HashedCommand, Hashes};
 use crate::append::outcome::{Again, Answer, AppendOutcome, DuplicateOf, Lookup, RejectedRow};
 use crate::append::pass::{NewCommand, Verdict, judge};
 use crate::append::published::Published;
@@ -27,7 +28,7 @@ use crate::append::settling::Settling;
 use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
-use crate::commands::{CommandRecord, Commands, command_digest, command_key, commands_of};
+use crate::commands::{CommandRecord, Commands, commands_of};
 use crate::heads::{Heads, Touched, touched, touched_streams};
 use crate::ids::{TailIds, TailLoc};
 use crate::tenants::joined;
@@ -467,22 +468,22 @@ impl Log {
     }
 }
 
-/// The commands of a stored batch, with the records that answer their retries.
+/// The commands of a stored batch, with the records that answer their retries. `hashes`: the batch's; none where nobody checks command ids.
 pub(crate) fn command_records<'a>(
     batch: &'a StampedBatch,
-    rules: &'a Rules,
+    hashes: &'a Hashes,
 ) -> impl Iterator<Item = SettledCommand> + 'a {
     let view = batch.view();
-    commands_of(view).map(move |(id, rows)| {
-        let stream = stream_hash(view.stream(view.stream_of(rows.start)));
+    commands_of(view).filter_map(move |(_, rows)| {
+        let HashedCommand { key, digest } = hashes.command(rows.start)?;
+        let stream = hashes.streams().get(view.stream_of(rows.start)).copied()?;
         let record = CommandRecord {
-            digest: command_digest(view, rows.clone(), rules.digest_key),
+            digest,
             first_seq: batch.seq(rows.start),
             count: rows.len() as u32,
             ingested_at: batch.stamps().ingested_at(rows.start),
         };
-        let key = command_key(rules.scope, rules.digest_key, view.stream_type(), stream, id);
-        SettledCommand { key, stream, record }
+        Some(SettledCommand { key, stream, record })
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what [`Settled`] says after the job's commit is what the log said before it.
 
+use crate::append::hashes::Hashes;
 use crate::append::log::command_records;
 use crate::append::rules::Rules;
 use crate::append::settled::{Settled, SettledError};
@@ -56,7 +57,8 @@ impl<'a> SettleBuilder<'a> {
     /// The next batch of the log.
     pub fn add(&mut self, batch: &StampedBatch) {
         if self.rules.scope != Scope::None {
-            self.commands.extend(command_records(batch, self.rules));
+            let hashes = Hashes::of(batch.view(), self.rules);
+            self.commands.extend(command_records(batch, &hashes));
         }
         self.chunks.extend(crate::chunks::marks_of(batch, self.rules.digest_key));
         self.last_ingested_at = self.last_ingested_at.max(Some(batch.stamps().last_ingested_at()));

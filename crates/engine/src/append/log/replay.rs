@@ -5,10 +5,10 @@
 
 use super::{Log, command_records};
 use crate::Few;
+use crate::append::hashes::Hashes;
 use crate::append::rules::Rules;
 use crate::append::settle::SettledCommand;
-use crate::commands::Scope;
-use crate::heads::{Touched, touched};
+use crate::heads::{Touched, touched_streams};
 use strandline_event::{LogIndex, StampedBatch};
 
 /// What there is to learn of a batch.
@@ -21,11 +21,9 @@ pub(crate) struct Learned {
 impl Learned {
     /// Of a batch of a log that judges by these rules.
     pub(crate) fn of(batch: &StampedBatch, rules: &Rules) -> Self {
-        let commands = match rules.scope {
-            Scope::None => Vec::new(),
-            _ => command_records(batch, rules).collect(),
-        };
-        Self { touched: touched(batch), commands }
+        let hashes = Hashes::of(batch.view(), rules);
+        let touched = touched_streams(batch, hashes.streams().iter().copied());
+        Self { touched, commands: command_records(batch, &hashes).collect() }
     }
 }
 
