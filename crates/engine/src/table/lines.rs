@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariant: one slot of eight is free, so that some line is not full; what is looked for behind a full line stands before the first
-//! one that is not. Slots get free only where all are put anew.
+//! one that is not. So where entries leave, all others are put again.
 //!
 //! For keys that no client can choose: the bits are few.
 
@@ -164,21 +164,37 @@ impl Lines {
     /// Puts an entry, and makes room for it if there is none.
     fn add(&mut self, told: Told) {
         if self.len >= self.room() {
-            self.put_anew(lines_for(self.len + 1), |_| true);
+            self.put_anew(lines_for(self.len + 1));
         }
         self.put(told);
     }
 
-    /// All entries that stay are put into so many new lines.
-    fn put_anew(&mut self, lines: usize, mut stays: impl FnMut(Told) -> bool) {
+    /// All entries are put into so many new lines.
+    fn put_anew(&mut self, lines: usize) {
         let old = mem::replace(&mut self.lines, vec![Line::EMPTY; lines]);
         self.len = 0;
-        old.iter().flat_map(Line::all).filter(|told| stays(*told)).for_each(|told| self.put(told));
+        old.iter().flat_map(Line::all).for_each(|told| self.put(told));
     }
 
-    /// Lines for so many of the entries that are there.
-    const fn lines_left(&self, entries: usize) -> usize {
-        if entries * 4 < self.room() { lines_for(entries * 2) } else { self.lines.len() }
+    /// Entries leave of which `stays`, which is asked once for each, does not say that they stay; the others move towards where they begin.
+    fn keep(&mut self, mut stays: impl FnMut(Told) -> bool) {
+        let Some(first) = self.lines.iter().position(|line| !line.is_full()) else { return };
+        let mask = self.lines.len() - 1;
+        self.len = 0;
+        // No entry stands behind that line and begins before it. So one that is put again finds room in its line at the latest, and the lines
+        // before have been put again already.
+        for step in 1..=self.lines.len() {
+            let line = mem::replace(&mut self.lines[(first + step) & mask], Line::EMPTY);
+            line.all().filter(|told| stays(*told)).for_each(|told| self.put(told));
+        }
+    }
+
+    /// Memory goes where most entries have gone.
+    fn shrink(&mut self) {
+        let lines = lines_for(self.len * 2);
+        if self.len * 4 < self.room() && lines < self.lines.len() {
+            self.put_anew(lines);
+        }
     }
 }
 
@@ -212,31 +228,26 @@ impl Part for Lines {
             black_box(self.lines.iter().flat_map(Line::all).fold(0, |all, told| all ^ key_at(told.place)));
         }
         let mut part = Self { lines: vec![Line::EMPTY; lines_for(self.len / 2 + PART_ENTRIES / 32)], len: 0 };
-        self.put_anew(self.lines.len(), |told| {
+        self.keep(|told| {
             let leaves = told.has_bit(bit, &key_at);
             if leaves {
                 part.add(told);
             }
             !leaves
         });
-        let lines = self.lines_left(self.len);
-        if lines < self.lines.len() {
-            self.put_anew(lines, |_| true);
-        }
+        self.shrink();
         part
     }
 
     fn let_go(&mut self, mut leaves: impl FnMut(u32) -> bool, left: &mut Vec<u32>, _: impl Fn(u32) -> u128) {
-        let before = left.len();
-        for place in self.lines.iter_mut().flat_map(|line| &mut line.places).filter(|place| **place != FREE) {
-            if leaves(*place) {
-                left.push(mem::replace(place, FREE));
+        self.keep(|told| {
+            let leaves = leaves(told.place);
+            if leaves {
+                left.push(told.place);
             }
-        }
-        if left.len() > before {
-            let stay = self.len - (left.len() - before);
-            self.put_anew(self.lines_left(stay), |_| true);
-        }
+            !leaves
+        });
+        self.shrink();
     }
 
     fn len(&self) -> usize {
@@ -257,6 +268,7 @@ impl Part for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn key(n: u32) -> u128 {
         strandline_event::hash::stream_hash(&n.to_string())
@@ -309,6 +321,36 @@ mod tests {
         assert!((0..300).all(|n| lines.find(key(n), |place| place == n).is_some() == (n % 3 != 0)));
         lines.put_elsewhere(key(1), 1, 7_000);
         assert_eq!(lines.find(key(1), |place| place == 7_000), Some(7_000));
+    }
+
+    #[test]
+    fn what_stays_is_found_however_full_the_lines_were() {
+        // few lines begin a key: these are full, and the ones behind them, across the last one too
+        let key = |n: u32| {
+            let (low, start) = (u128::from(n) << 4, [0, 1, 4, 0xfff][n as usize % 4]);
+            low | ((low & 0xfff) ^ start) << 64
+        };
+        let (mut lines, mut there) = (Lines::default(), BTreeSet::new());
+        for n in 0..400 {
+            lines.insert_new(key(n), n, no_look);
+            there.insert(n);
+            if n % 40 < 39 {
+                continue;
+            }
+            let mut left = Vec::new();
+            lines.let_go(|place| (place * 7 + n) % 5 == 0, &mut left, no_look);
+            assert!(!left.is_empty() && left.iter().all(|place| there.remove(place)));
+            assert_eq!(lines.len(), there.len());
+            let is_there = |n: u32| lines.find(key(n), |place| place == n).is_some();
+            assert!((0..=n).all(|n| is_there(n) == there.contains(&n)), "{n}");
+        }
+        let before = lines.len();
+        let part = lines.split(4, no_look);
+        assert_eq!(lines.len() + part.len(), before);
+        for n in there {
+            let (one, other) = (lines.find(key(n), |place| place == n), part.find(key(n), |place| place == n));
+            assert_eq!((one.is_none(), other.is_some()), (n % 2 == 1, n % 2 == 1), "{n}");
+        }
     }
 
     #[test]
