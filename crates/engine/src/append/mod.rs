@@ -32,6 +32,7 @@ mod settled;
 mod settling;
 mod sink;
 mod stamp;
+mod verdict;
 
 pub use driver::{Done, LogDriver};
 pub use error::{AppendError, Refusal};

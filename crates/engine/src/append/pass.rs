@@ -8,72 +8,22 @@ use crate::append::error::{AppendError, Refusal, ShapeError};
 use crate::append::hashes::{HashedCommand, Hashes};
 use crate::append::log::Log;
 use crate::append::outcome::{DuplicateOf, DuplicateRow, RejectedRow};
-use crate::append::registry::{Claim, Found};
+use crate::append::registry::Found;
 use crate::append::request::{AppendRequest, KnownSeq, OnError};
 use crate::append::rules::SEQ_MAX;
 use crate::append::settled::{Settled, SettledError};
+use crate::append::verdict::{JudgedStream, NewCommand, Verdict};
 use crate::commands::{CommandRecord, Scope};
 use crate::heads::tenant_hash;
 use crate::strict::one_command;
 use hashbrown::HashTable;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_durable::DIGEST_UNKNOWN;
-use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, LogKey, Micros, Seq};
+use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, Micros, Seq};
 
 /// Records of heads in runs, of 40 bytes, that caches of processors hold about: to look ahead for them costs more than it saves.
 const HEADS_IN_CACHES: usize = 100_000;
-
-/// A command that the batch begins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NewCommand {
-    pub(crate) key: u128,
-    pub(crate) digest: u128,
-    pub(crate) row: u32,
-    pub(crate) count: u32,
-}
-
-/// A distinct stream of the request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct JudgedStream {
-    pub(crate) hash: u128,
-    /// What memory said of its head before any row was judged.
-    ahead: Option<(Seq, LogIndex)>,
-    /// Its head before the body, and within it; `None`: nothing asked for it.
-    heads: Option<(Seq, Seq)>,
-    /// Its owner, of a new stream the tenant of its first row that was judged; `None`: nothing asked for it.
-    owner: Option<u64>,
-}
-
-/// What the pass found.
-#[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    /// Row -> its seq; 0: not stored.
-    pub(crate) seqs: Few<u64>,
-    pub(crate) stored: usize,
-    pub(crate) duplicates: Vec<DuplicateRow>,
-    /// Rows that `duplicates` covers.
-    pub(crate) duplicate_rows: usize,
-    pub(crate) rejected: Vec<RejectedRow>,
-    /// Rows that may be stored already, with the seq under which, ascending: it is at or below the head before the body.
-    pub(crate) behind: Vec<(u32, Seq)>,
-    /// One of them was not looked up: ask for all, so that what is known does not fall short a second time.
-    pub(crate) unread: bool,
-    /// A stored row has an id that was looked up in files that are older than what memory has let go.
-    pub(crate) recheck: bool,
-    /// One of its commands is in flight in this log: nobody knows yet.
-    pub(crate) waits_for: Option<LogKey>,
-    pub(crate) refusal: Option<Refusal>,
-    pub(crate) commands: Vec<NewCommand>,
-    /// The last batch that any of this was judged by.
-    pub(crate) depends: LogIndex,
-    /// By distinct stream of the request.
-    pub(crate) streams: Few<JudgedStream>,
-    /// Ids of the request, if there are any.
-    pub(crate) ids: HashSet<EventId>,
-    /// Its command ids, held against other logs until this goes; of a store whose ids are unique in it as a whole.
-    claim: Option<Claim>,
-}
 
 /// What one row is.
 enum Row {
@@ -156,12 +106,6 @@ const fn hash_of(key: u128) -> u64 {
 /// The id of the command that a row names, for who is told of it.
 fn command_id_of(batch: BatchView<'_>, row: usize) -> impl Fn() -> String {
     move || batch.command_id(row).unwrap_or_default().to_owned()
-}
-
-impl JudgedStream {
-    const fn new(hash: u128) -> Self {
-        Self { hash, ahead: None, heads: None, owner: None }
-    }
 }
 
 impl Pass<'_> {

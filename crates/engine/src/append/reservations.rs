@@ -30,8 +30,8 @@
 
 use crate::append::log::Log;
 use crate::append::outcome::Again;
-use crate::append::pass::Verdict;
 use crate::append::request::AppendRequest;
+use crate::append::verdict::Verdict;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};

@@ -4,7 +4,7 @@
 //! their own stream. (A stream of several tenants is for nobody who is limited to one.)
 
 use crate::append::outcome::RowMap;
-use crate::append::pass::Verdict;
+use crate::append::verdict::Verdict;
 use std::borrow::Cow;
 use std::num::NonZeroU64;
 use strandline_event::hash::keyed_hash;
