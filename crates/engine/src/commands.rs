@@ -152,9 +152,9 @@ impl Commands {
         self.table.get(key).map(|e| (e.record(), e.index))
     }
 
-    /// Before many of these keys are asked for, one after the other.
-    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128>) {
-        self.table.look_ahead(keys);
+    /// Before many of these keys are asked for, one after the other. Whether any of them is known.
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128> + Clone) -> bool {
+        self.table.look_ahead(keys)
     }
 
     /// Remembers a command that [`get`](Self::get) does not give: it was asked whether it does before the command was accepted.

@@ -44,6 +44,10 @@ impl Settled for MapSettled {
         Ok(self.commands.get(&key).copied())
     }
 
+    fn may_have_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
     fn chunk(&self, digest: &[u8; 16]) -> Result<Option<u64>, SettledError> {
         Ok(self.chunks.get(digest).copied())
     }

@@ -37,6 +37,12 @@ impl LogRecords {
         find(&self.runs.commands, key)
     }
 
+    /// Whether there is a run of commands, and be it one that cannot be read.
+    #[must_use]
+    pub fn may_have_commands(&self) -> bool {
+        !self.runs.commands.is_empty()
+    }
+
     /// Before many commands are asked for: what each look waits for is waited for at the same time.
     pub fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
         look_ahead(&self.runs.commands, commands);

@@ -409,9 +409,9 @@ impl Log {
         self.head(stream_hash(stream_id)).map(|(seq, _)| seq)
     }
 
-    /// Before many commands are asked for.
-    pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
-        self.commands.look_ahead(commands);
+    /// Before many commands are asked for. Whether memory has any of them.
+    pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128> + Clone) -> bool {
+        self.commands.look_ahead(commands)
     }
 
     /// What memory has of the heads of streams, by their place among these: of what is in flight first. As [`head`](Self::head) finds it for one, and

@@ -49,6 +49,8 @@ struct Pass<'a> {
     hashes: &'a Hashes,
     /// What left memory, from when it is first asked: it does not change while a request is judged.
     settled: Option<Arc<dyn Settled>>,
+    /// Each command of the body is new, and stands there once: none has to be looked for.
+    all_new: bool,
     /// Of a bulk body in which a command may stand twice, by key: places of `out.commands`.
     body_commands: HashTable<u32>,
     /// By distinct stream and seq: the row of this body, filled when first asked for.
@@ -74,6 +76,7 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
         batch,
         hashes,
         settled: None,
+        all_new: false,
         body_commands: HashTable::new(),
         body_seqs: None,
         out: Verdict {
@@ -202,7 +205,7 @@ impl Pass<'_> {
     /// wait at the same time.
     fn look_ahead(&mut self) {
         let (log, hashes) = (self.log, self.hashes);
-        log.look_ahead(hashes.command_keys());
+        let is_in_memory = log.look_ahead(hashes.command_keys());
         let streams = &mut self.out.streams;
         log.look_ahead_heads(hashes.streams(), |stream, head| {
             if let Some(judged) = streams.get_mut(stream) {
@@ -211,6 +214,8 @@ impl Pass<'_> {
         });
         let settled = self.settled.get_or_insert_with(|| log.published().settled());
         settled.look_ahead(&mut hashes.command_keys());
+        let is_elsewhere = settled.may_have_commands() || self.out.claim.is_some();
+        self.all_new = !is_in_memory && !is_elsewhere && !hashes.may_repeat();
         if settled.head_records() > HEADS_IN_CACHES {
             let missing = self.out.streams.iter().filter(|judged| judged.ahead.is_none());
             settled.look_ahead_heads(&missing.map(|judged| judged.hash).collect::<Vec<u128>>());
@@ -321,6 +326,10 @@ impl Pass<'_> {
         row: usize,
         rows: std::ops::Range<usize>,
     ) -> Result<Result<Command, AppendError>, SettledError> {
+        if self.all_new {
+            self.begin(key, digest, rows);
+            return Ok(Ok(Command::New));
+        }
         let rules = self.log.rules();
         let command_id = command_id_of(self.batch, row);
         // a command of another stream may be another tenant's: who is limited is told nothing of it

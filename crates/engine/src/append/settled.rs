@@ -28,6 +28,10 @@ pub trait Settled: Send + Sync {
     }
     /// A command.
     fn command(&self, key: u128) -> Result<Option<CommandRecord>, SettledError>;
+    /// `false`: it has no command.
+    fn may_have_commands(&self) -> bool {
+        true
+    }
     /// Before many commands are asked for: what each look waits for is waited for at the same time.
     fn look_ahead(&self, _commands: &mut dyn Iterator<Item = u128>) {}
     /// The same for heads of streams that are mostly there.
@@ -56,6 +60,10 @@ impl Settled for NothingSettled {
 
     fn command(&self, _: u128) -> Result<Option<CommandRecord>, SettledError> {
         Ok(None)
+    }
+
+    fn may_have_commands(&self) -> bool {
+        false
     }
 
     fn chunk(&self, _: &[u8; 16]) -> Result<Option<u64>, SettledError> {

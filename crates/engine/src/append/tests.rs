@@ -143,6 +143,28 @@ fn rows(rows: &[(&str, Option<&str>, Expected)]) -> AppendRequest {
 }
 
 #[test]
+fn a_command_is_known_in_a_body_whatever_the_others_are() {
+    let mut rig = rig(CrashDisk::new());
+    rig.group();
+    let cases: [(&[&str], &[u32]); 6] = [
+        (&["a", "b"], &[]),
+        (&["c", "d"], &[]),
+        (&["e", "b", "f"], &[1]),
+        (&["g", "g"], &[1]),
+        (&["h", "a", "e", "i", "h"], &[1, 2, 4]),
+        (&["d", "h"], &[0, 1]),
+    ];
+    for ((ids, known), reply) in cases.into_iter().zip(1_u32..) {
+        let all: Vec<_> = ids.iter().map(|id| ("s", Some(*id), Expected::Any)).collect();
+        let at_once = rig.driver.append(rows(&all), NOW, u128::from(reply), reply);
+        let answers = rig.group();
+        let answer = at_once.or_else(|| answers.into_iter().next());
+        let Some((_, Answer::Done(outcome))) = answer else { panic!("{answer:?}") };
+        assert_eq!(outcome.duplicates.iter().map(|known| known.row).collect::<Vec<_>>(), known);
+    }
+}
+
+#[test]
 fn rows_that_are_appends_of_their_own_are_judged_each_by_where_its_stream_stands_then() {
     let mut rig = rig(CrashDisk::new());
     rig.group();

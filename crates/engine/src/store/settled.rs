@@ -39,6 +39,10 @@ impl Settled for SettledSnapshot {
         }))
     }
 
+    fn may_have_commands(&self) -> bool {
+        self.records.may_have_commands()
+    }
+
     fn look_ahead(&self, commands: &mut dyn Iterator<Item = u128>) {
         self.records.look_ahead(commands);
     }
