@@ -155,13 +155,14 @@ impl BatchBuilder {
         if self.streams.is_empty() {
             self.streams.insert_unique(hash(streams.get(0)), 0, |_| 0);
         }
-        let found = self.streams.find(hash(stream_id), |s| streams.get(*s as usize) == stream_id);
+        let key = hash(stream_id);
+        let found = self.streams.find(key, |s| streams.get(*s as usize) == stream_id);
         self.last_stream = if let Some(stream) = found {
             *stream
         } else {
             let stream = streams.ends.len() as u32;
             streams.push(stream_id);
-            self.streams.insert_unique(hash(stream_id), stream, |s| hash(streams.get(*s as usize)));
+            self.streams.insert_unique(key, stream, |s| hash(streams.get(*s as usize)));
             stream
         };
         self.last_stream
