@@ -67,7 +67,7 @@ pub(crate) struct Holds(watch::Receiver<Option<bool>>);
 
 impl Holds {
     /// Waits until that is known.
-    pub(crate) async fn is_so(mut self) -> bool {
+    pub(crate) async fn known(mut self) -> bool {
         // who asked has ended: nobody knows
         self.0.wait_for(Option::is_some).await.is_ok_and(|holds| *holds == Some(true))
     }
@@ -193,7 +193,7 @@ impl Ahead {
             sent.filter(says_it).map(|sent| Holds(sent.holds.0.clone()))
         };
         match holds {
-            Some(holds) => holds.is_so().await,
+            Some(holds) => holds.known().await,
             None => false,
         }
     }

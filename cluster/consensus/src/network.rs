@@ -117,7 +117,7 @@ impl RaftNetwork<Types> for Peer {
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<u64>> {
         if let Some(holds) = self.peers.ahead.take(self.node, &rpc)
-            && holds.is_so().await
+            && holds.known().await
         {
             self.held.keeps(rpc.vote.leader_id.term, rpc.entries.last().map(|last| last.log_id.index));
             return Ok(AppendEntriesResponse::Success);

@@ -96,7 +96,7 @@ async fn who_holds_all_before_them_gets_entries_ahead_and_answers_what_is_asked_
     assert!(ahead.take(2, &request(log_id(TERM - 1, 1, 4))).is_none() && ahead.take(3, &request(prev())).is_none());
     let heartbeat = AppendEntriesRequest { entries: Vec::new(), ..request(prev()) };
     assert!(ahead.take(2, &heartbeat).is_none());
-    assert!(ahead.take(2, &request(prev())).unwrap().is_so().await);
+    assert!(ahead.take(2, &request(prev())).unwrap().known().await);
     assert!(ahead.take(2, &request(prev())).is_none(), "once");
 }
 
@@ -106,7 +106,7 @@ async fn an_answer_counts_for_a_short_time_and_only_if_it_is_that_it_holds_them(
     let other = ahead(&conflicts);
     other.send(Vote::new_committed(TERM, 1), prev(), &[entry(1)], None);
     assert_eq!(conflicts.asked().await, [2_u64]);
-    assert!(!other.take(2, &request(prev())).unwrap().is_so().await);
+    assert!(!other.take(2, &request(prev())).unwrap().known().await);
     let says = Says::new(AppendEntriesResponse::Success);
     let ahead = ahead(&says);
     ahead.send(Vote::new_committed(TERM, 1), prev(), &[entry(1)], None);
@@ -120,7 +120,7 @@ async fn nothing_goes_ahead_but_payloads_of_a_leadership_of_this_node() {
     let says = Says::new(AppendEntriesResponse::Success);
     let ahead = ahead(&says);
     let blank = Entry::new_blank(log_id(TERM, 1, 5));
-    ahead.send(Vote::new_committed(TERM, 1), prev(), &[blank.clone()], None);
+    ahead.send(Vote::new_committed(TERM, 1), prev(), std::slice::from_ref(&blank), None);
     ahead.send(Vote::new_committed(TERM, 1), prev(), &[entry(1), blank], None);
     ahead.send(Vote::new_committed(TERM, 1), prev(), &[], None);
     // it follows, asks for votes, or has been elected anew since the entry was made
