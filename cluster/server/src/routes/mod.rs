@@ -104,7 +104,7 @@ macro_rules! table {
     };
 }
 
-// the router asks one pattern after the other: what is called most stands first (no path fits two patterns)
+// the router asks one pattern after the other: what is called most stands first. One path fits two patterns: `/admin/` stands before `/admin/{file}`
 table! {
     Data "/v1/stores/{store}/streams/{stream_type}/{stream_id}" { Read GET => streams::read, Append POST => streams::append }
     Both "/" { Open GET => meta::root }
@@ -283,4 +283,27 @@ pub(crate) async fn no_body(call: Call) -> Result<(), ApiError> {
 /// Refuses query parameters on routes that have none.
 pub(crate) fn no_query(call: &Call) -> Result<(), ApiError> {
     call.query()?.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::dev::ResourceDef;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_path_fits_two_patterns_but_that_of_the_console() {
+        let paths: BTreeSet<&'static str> = ROUTES.iter().map(|route| route.path).collect();
+        let patterns: Vec<ResourceDef> = paths.iter().map(|path| ResourceDef::new(matching(path))).collect();
+        for name in ["", "x", "events", "run"] {
+            let named = |part: &'static str| if part.starts_with('{') { name } else { part };
+            for path in &paths {
+                let asked = path.split('/').map(named).collect::<Vec<_>>().join("/");
+                let fit = patterns.iter().filter(|pattern| pattern.is_match(&asked)).count();
+                assert_eq!(fit, if asked == "/admin/" { 2 } else { 1 }, "{asked}");
+            }
+        }
+        let at = |path: &str| ROUTES.iter().position(|route| route.path == path);
+        assert!(at("/admin/") < at("/admin/{file}"));
+    }
 }
