@@ -5,9 +5,10 @@ mod json;
 use crate::cli::{LogFormat, ServeTold};
 use crate::exit::Failure;
 use crate::out;
-use crate::traces::{self, Traces};
+use crate::traces::{self, Told, Traces};
 use std::borrow::Cow;
 use std::io;
+use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
@@ -31,15 +32,25 @@ pub(crate) fn start(options: &ServeTold) -> Result<Traces, Failure> {
         }
         Err(_) => with_always(FILTER).into(),
     };
+    let (spans, traces) = traces::start(options)?;
+    // a second subscriber cannot be set; the first one stays
+    let _ = subscriber(log_layer(options.log_format, filter), spans).try_init();
+    Ok(traces)
+}
+
+fn log_layer(format: LogFormat, filter: EnvFilter) -> Told {
     let log = fmt::layer().with_writer(|| Lines);
-    let log = match options.log_format {
+    let log = match format {
         LogFormat::Text => log.with_ansi(out::coloured()).boxed(),
         LogFormat::Json => log.with_ansi(false).event_format(json::Json).boxed(),
     };
-    let (layer, traces) = traces::start(options)?;
-    // a second subscriber cannot be set; the first one stays
-    let _ = tracing_subscriber::registry().with(layer).with(log.with_filter(filter)).try_init();
-    Ok(traces)
+    log.with_filter(filter).boxed()
+}
+
+/// Holds a layer of spans only where spans are sent: an empty one beside the log would want each span and event of the program, at every level.
+fn subscriber(log: Told, spans: Option<Told>) -> impl Subscriber + Send + Sync {
+    let layers: Vec<Told> = spans.into_iter().chain([log]).collect();
+    tracing_subscriber::registry().with(layers)
 }
 
 /// Stderr, of which each thing that is logged takes one line.
@@ -98,6 +109,20 @@ pub(crate) fn warning(options: &ServeTold, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strandline_workers::spans::TARGET;
+    use tracing::Level;
+
+    #[test]
+    fn nobody_makes_spans_or_texts_that_nothing_takes() {
+        let log = log_layer(LogFormat::Text, with_always(FILTER).into());
+        tracing::subscriber::with_default(subscriber(log, None), || {
+            assert!(tracing::info_span!(target: TARGET, "append").is_disabled());
+            assert!(tracing::debug_span!(target: "openraft", "append").is_disabled());
+            assert!(!tracing::enabled!(Level::DEBUG));
+            assert!(tracing::enabled!(Level::WARN));
+            assert!(tracing::enabled!(target: "strandline_audit", Level::INFO));
+        });
+    }
 
     #[test]
     fn a_filter_keeps_what_is_always_told_unless_it_speaks_of_it() {

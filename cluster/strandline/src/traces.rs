@@ -9,6 +9,11 @@ mod client;
 #[cfg(feature = "otel")]
 mod otlp;
 
+use tracing_subscriber::{Layer, Registry};
+
+/// What takes events and spans on their way; each has its own filter.
+pub(crate) type Told = Box<dyn Layer<Registry> + Send + Sync>;
+
 #[cfg(feature = "otel")]
 pub(crate) use otlp::{Traces, start};
 #[cfg(not(feature = "otel"))]
@@ -16,20 +21,20 @@ pub(crate) use without::{Traces, start};
 
 #[cfg(not(feature = "otel"))]
 mod without {
+    use super::Told;
     use crate::cli::ServeTold;
     use crate::exit::Failure;
-    use tracing_subscriber::layer::Identity;
 
     /// None are sent.
     pub(crate) struct Traces;
 
-    /// No layer, unless traces are asked for.
-    pub(crate) fn start(options: &ServeTold) -> Result<(Identity, Traces), Failure> {
+    /// No layer takes spans; traces that are asked for are refused.
+    pub(crate) fn start(options: &ServeTold) -> Result<(Option<Told>, Traces), Failure> {
         if options.traces.is_some() {
             let text = "--traces: this program was built without traces; build one with them by \
                         `cargo install --path cluster/strandline --locked --features otel`";
             return Err(Failure::Usage(text.to_owned()));
         }
-        Ok((Identity::new(), Traces))
+        Ok((None, Traces))
     }
 }

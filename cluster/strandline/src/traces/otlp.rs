@@ -1,5 +1,6 @@
 //! From spans to the collector.
 
+use super::Told;
 use super::client::Client;
 use crate::cli::ServeTold;
 use crate::exit::Failure;
@@ -12,8 +13,8 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use strandline_workers::spans::TARGET;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::{Layer, Registry};
 
 /// Where the collector takes spans.
 const PATH: &str = "/v1/traces";
@@ -29,11 +30,8 @@ impl Drop for Traces {
     }
 }
 
-/// What becomes of spans; `None`: nobody asked for traces.
-type SpanLayer = Option<Box<dyn Layer<Registry> + Send + Sync>>;
-
-/// The layer that takes the spans, and what sends them.
-pub(crate) fn start(options: &ServeTold) -> Result<(SpanLayer, Traces), Failure> {
+/// The layer that takes the spans (none: nobody asked for traces), and what sends them.
+pub(crate) fn start(options: &ServeTold) -> Result<(Option<Told>, Traces), Failure> {
     let Some(url) = &options.traces else { return Ok((None, Traces(None))) };
     let url = url.trim_end_matches('/');
     let client = Client::new(url, options.traces_ca.as_deref())?;
