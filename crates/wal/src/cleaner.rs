@@ -4,6 +4,7 @@
 //! Invariant: a segment to remove comes here when the frame that says "purged" is durable, so its removal may come late, or never: the next
 //! start removes what is left.
 
+use crate::at_disk::{AtDisk, END_PATIENCE};
 use crate::buffer::AlignedBuf;
 use crate::files::{FILL_STEP_BYTES, LogFiles, lacks_descriptor};
 use crate::io::{AbortOnPanic, FatalIo, OnFatal};
@@ -13,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A piece of work.
 pub(crate) enum Chore {
@@ -26,27 +28,39 @@ pub(crate) enum Chore {
     Stop,
 }
 
-/// The thread. Dropping it finishes what it was given and joins.
+/// The thread. Dropping it finishes what it was given and joins; where the disk says nothing for ten seconds, it is left behind.
 pub(crate) struct Cleaner {
     chores: Sender<Chore>,
     thread: Option<JoinHandle<()>>,
+    at_disk: Arc<AtDisk>,
+    patience: Duration,
 }
 
 impl Cleaner {
     pub(crate) fn start(on_fatal: OnFatal) -> io::Result<Self> {
         // not bounded: a trim now and then gives it something
         let (chores, receiver) = channel();
+        let at_disk = Arc::<AtDisk>::default();
+        let theirs = Arc::clone(&at_disk);
         let body = move || {
             let _guard = AbortOnPanic;
-            work(&receiver, &on_fatal);
+            work(&receiver, &on_fatal, &theirs);
+            theirs.ended();
         };
         let thread = std::thread::Builder::new().name("strandline-log-clean".into()).spawn(body)?;
-        Ok(Self { chores, thread: Some(thread) })
+        Ok(Self { chores, thread: Some(thread), at_disk, patience: END_PATIENCE })
     }
 
     /// Where to give it work.
     pub(crate) fn chores(&self) -> Sender<Chore> {
         self.chores.clone()
+    }
+
+    /// Its end waits for nothing that the disk does not end.
+    #[cfg(test)]
+    pub(crate) fn impatient(mut self) -> Self {
+        self.patience = Duration::ZERO;
+        self
     }
 }
 
@@ -54,18 +68,27 @@ impl Drop for Cleaner {
     fn drop(&mut self) {
         // a thread that is gone already needs no stop
         let _ = self.chores.send(Chore::Stop);
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else { return };
+        if self.at_disk.ends_unless_kept_for(self.patience) {
             let _ = thread.join();
+        } else {
+            tracing::warn!(
+                "the disk of the logs gives no answer: what the next start removes as well is not waited for"
+            );
         }
     }
 }
 
-fn work(chores: &Receiver<Chore>, on_fatal: &OnFatal) {
+fn work(chores: &Receiver<Chore>, on_fatal: &OnFatal, at_disk: &AtDisk) {
     let mut zeros = None;
     for chore in chores {
+        let _stay = at_disk.stay();
         match chore {
             Chore::Remove(files, gone) => {
-                gone.iter().for_each(|segment| files.remove(segment));
+                for segment in &gone {
+                    files.remove(segment);
+                    at_disk.answers();
+                }
                 drop(gone);
                 match files.sync_removals() {
                     Err(error) if !lacks_descriptor(&error) => {

@@ -13,6 +13,7 @@
 //! exception is a lack of room, on the disk or for another file descriptor: nothing of the group is acknowledged, it waits
 //! and is written again when there is room.
 
+use crate::at_disk::{AtDisk, END_PATIENCE};
 use crate::buffer::AlignedBuf;
 use crate::cleaner::{Chore, Cleaner};
 use crate::files::{FILL_STEP_BYTES, LogFiles, is_scarce, lacks_descriptor};
@@ -22,7 +23,6 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,9 +37,6 @@ pub(crate) const HERE_TIME_MAX: Duration = Duration::from_millis(5);
 const SLOW_AFTER: u32 = 2;
 /// After so many bytes that were written elsewhere the thread looks what there is to do in the background.
 const CHORES_AFTER_BYTES: usize = 256 << 10;
-
-/// Who is at the disk when the thread is to end has so long to come back.
-const END_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a group waits before it asks a full disk again.
 const STALLED_RETRY: Duration = Duration::from_millis(100);
@@ -92,7 +89,7 @@ pub trait LogIo: Send + Sync {
         Some((group, done))
     }
 
-    /// For how long the disk has kept whoever writes to it now; `None`: nobody writes, or nobody can tell.
+    /// For how long the disk has said nothing to whoever writes to it now; `None`: nobody writes, or nobody can tell.
     fn at_disk_for(&self) -> Option<Duration> {
         None
     }
@@ -132,10 +129,12 @@ struct Executor {
     in_a_row: (usize, u32),
     /// How many times in a row the disk was slow.
     slow: u32,
+    /// Told of each of its answers.
+    at_disk: Arc<AtDisk>,
 }
 
 impl Executor {
-    fn new(on_fatal: OnFatal, cleaner: Option<Sender<Chore>>) -> Self {
+    fn new(on_fatal: OnFatal, cleaner: Option<Sender<Chore>>, at_disk: Arc<AtDisk>) -> Self {
         let zeros = AlignedBuf::zeroed(FILL_STEP_BYTES);
         Self {
             on_fatal,
@@ -146,6 +145,7 @@ impl Executor {
             cleaner,
             in_a_row: (0, 0),
             slow: 0,
+            at_disk,
         }
     }
 
@@ -160,6 +160,7 @@ impl Executor {
         while !waiting.is_empty() {
             let (began, mut behind) = (Instant::now(), Vec::new());
             for submission in waiting.drain(..) {
+                self.at_disk.answers();
                 let files = &submission.group.files;
                 if has_one_of(&self.stalled, files) {
                     self.stalled.push(submission);
@@ -201,6 +202,7 @@ impl Executor {
     /// Makes what was written since `began` durable, and calls back if that is all; else the group comes back.
     fn finish(&mut self, mut submission: Submission, began: Instant) -> Option<Submission> {
         let files = Arc::clone(&submission.group.files);
+        self.at_disk.answers();
         let synced = if self.dead { Err(io::ErrorKind::Other.into()) } else { files.sync() };
         self.took(began.elapsed());
         match synced {
@@ -285,7 +287,7 @@ impl InlineIo {
     /// Runs `on_fatal` on a failure.
     #[must_use]
     pub fn new(on_fatal: OnFatal) -> Self {
-        Self(Mutex::new(Executor::new(on_fatal, None)))
+        Self(Mutex::new(Executor::new(on_fatal, None, Arc::default())))
     }
 
     /// Does background work until there is none, at most `steps` steps; the steps done.
@@ -313,44 +315,7 @@ impl LogIo for InlineIo {
 struct Inbox {
     waiting: Mutex<Waiting>,
     wake: Condvar,
-    at_disk: AtDisk,
-}
-
-/// Since when somebody is at the disk, for who asks meanwhile: one at a time is, who holds the executor.
-struct AtDisk {
-    born: Instant,
-    /// Microseconds after that; 0: nobody is.
-    since_us: AtomicU64,
-}
-
-impl Default for AtDisk {
-    fn default() -> Self {
-        Self { born: Instant::now(), since_us: AtomicU64::new(0) }
-    }
-}
-
-/// A stay at the disk.
-struct Stay<'a>(&'a AtDisk);
-
-impl Drop for Stay<'_> {
-    fn drop(&mut self) {
-        self.0.since_us.store(0, Ordering::Relaxed);
-    }
-}
-
-impl AtDisk {
-    /// Somebody goes there, and is back when the stay is dropped.
-    fn stay(&self) -> Stay<'_> {
-        let now = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.since_us.store(now.max(1), Ordering::Relaxed);
-        Stay(self)
-    }
-
-    /// How long the stay is by now.
-    fn lasts(&self) -> Option<Duration> {
-        let since = self.since_us.load(Ordering::Relaxed);
-        (since > 0).then(|| self.born.elapsed().saturating_sub(Duration::from_micros(since)))
-    }
+    at_disk: Arc<AtDisk>,
 }
 
 #[derive(Default)]
@@ -426,8 +391,8 @@ fn take_firsts(groups: &mut Vec<Submission>, batch: &mut Vec<Submission>) {
     }
 }
 
-/// The I/O thread of one disk. Dropping it finishes what was submitted and joins; where the disk does not let anybody go in ten seconds, it leaves the
-/// threads behind, which end with the process.
+/// The I/O thread of one disk. Dropping it finishes what was submitted and joins, however long that takes; where the disk says nothing for ten seconds it
+/// leaves the threads behind, which end with the process.
 pub struct IoThread {
     inbox: Arc<Inbox>,
     /// Who writes holds it. Locked before the inbox is, so that a group which has left that is done, or somebody holds this.
@@ -448,11 +413,13 @@ impl IoThread {
         let inbox = Arc::<Inbox>::default();
         let theirs = Arc::clone(&inbox);
         let cleaner = Cleaner::start(Arc::clone(&on_fatal))?;
-        let executor = Arc::new(Mutex::new(Executor::new(on_fatal, Some(cleaner.chores()))));
+        let executor = Executor::new(on_fatal, Some(cleaner.chores()), Arc::clone(&inbox.at_disk));
+        let executor = Arc::new(Mutex::new(executor));
         let theirs = (theirs, Arc::clone(&executor));
         let body = move || {
             let _guard = AbortOnPanic;
             work(&theirs.0, &theirs.1);
+            theirs.0.at_disk.ended();
         };
         let thread = std::thread::Builder::new().name("strandline-log-io".into()).spawn(body)?;
         Ok(Self { inbox, executor, thread: Some(thread), cleaner: Some(cleaner), patience: END_PATIENCE })
@@ -493,7 +460,7 @@ impl LogIo for IoThread {
     }
 
     fn at_disk_for(&self) -> Option<Duration> {
-        self.inbox.at_disk.lasts()
+        self.inbox.at_disk.keeps_for()
     }
 
     fn take_back(&self, log: &Arc<LogFiles>, number: GroupNo) -> Option<Group> {
@@ -521,6 +488,12 @@ impl IoThread {
     /// Its end waits for nobody who is at the disk.
     pub(crate) fn impatient(mut self) -> Self {
         self.patience = Duration::ZERO;
+        self.impatient_of_cleaner()
+    }
+
+    /// Its end waits for no removal that the disk does not end.
+    pub(crate) fn impatient_of_cleaner(mut self) -> Self {
+        self.cleaner = self.cleaner.take().map(Cleaner::impatient);
         self
     }
 
@@ -539,8 +512,7 @@ impl Drop for IoThread {
         if thread.thread().id() == std::thread::current().id() {
             return;
         }
-        let is_back = self.executor.try_lock_for(self.patience).is_some();
-        if is_back {
+        if self.inbox.at_disk.ends_unless_kept_for(self.patience) {
             let _ = thread.join();
         } else {
             tracing::warn!("the disk of the logs gives no answer: what it was given last is not waited for");

@@ -14,6 +14,7 @@
 //! Invariant: nothing is in a view before it is durable, and a block that holds acknowledged frames is never written again.
 
 mod ahead;
+mod at_disk;
 pub mod buffer;
 mod cleaner;
 pub mod config;

@@ -64,8 +64,8 @@ fn commit(io: &IoThread, writer: &mut LogWriter) {
     }
 }
 
-#[test]
-fn commits_go_on_while_a_trimmed_segment_is_removed() {
+/// Three segments that are removed, one after the other, when something is sent.
+fn removing() -> (Rig, LogWriter, IoThread, Receiver<PathBuf>, Sender<()>) {
     let mut rig = Rig::new(small_config());
     let (begun, removals) = channel();
     let (release, go_on) = channel();
@@ -82,6 +82,12 @@ fn commits_go_on_while_a_trimmed_segment_is_removed() {
     let through = writer.last_pushed();
     assert_eq!(writer.trim(through, rig.now.plus_us(1), rig.now), 3);
     commit(&io, &mut writer);
+    (rig, writer, io, removals, release)
+}
+
+#[test]
+fn commits_go_on_while_a_trimmed_segment_is_removed() {
+    let (mut rig, mut writer, io, removals, release) = removing();
     let first = removals.recv_timeout(LONG).unwrap();
     for n in 0..50u8 {
         rig.push(&mut writer, &[n]);
@@ -93,4 +99,22 @@ fn commits_go_on_while_a_trimmed_segment_is_removed() {
     assert_eq!(removals.try_iter().count(), 2);
     assert!(rig.disk.contents(&first).is_none());
     assert_eq!(rig.disk.violations(), [""; 0]);
+}
+
+#[test]
+fn an_end_does_not_wait_for_ever_for_a_removal_that_hangs() {
+    let (_rig, _writer, io, removals, release) = removing();
+    let io = io.impatient_of_cleaner();
+    removals.recv_timeout(LONG).unwrap();
+    let (ended, end) = channel();
+    let ending = std::thread::spawn(move || {
+        drop(io);
+        ended.send(()).unwrap();
+    });
+    let has_ended = end.recv_timeout(LONG).is_ok();
+    (0..3).for_each(|_| release.send(()).unwrap());
+    // whom it left behind says so here
+    (0..2).for_each(|_| drop(removals.recv_timeout(LONG).unwrap()));
+    assert!(has_ended, "it waits for the removal");
+    ending.join().unwrap();
 }
