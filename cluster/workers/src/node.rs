@@ -3,6 +3,7 @@
 //! Shutdown: refuse new appends; compaction abandons what is not committed; every log finishes what is in flight
 //! and writes its clean-stop mark; the manifests learn each log's last position; readers finish; threads end.
 
+mod kept;
 mod numbers;
 
 use crate::ReportLine;
@@ -29,6 +30,7 @@ use crate::wiring::{Alive, Arbiters, Shared, wire_compaction, wire_store};
 use crate::{clock, random};
 use actix::Addr;
 use futures_util::future::join_all;
+use kept::unless_kept;
 use parking_lot::Mutex;
 use std::fmt;
 use std::io;
@@ -45,11 +47,8 @@ use strandline_engine::subjects::SubjectFileError;
 use strandline_event::{ErrorKind, limits};
 use strandline_keys::subject::folder::FolderError;
 use strandline_wal::io::abort_on_fatal;
-use strandline_wal::{Disk, IoThread, RealDisk};
+use strandline_wal::{Disk, IoThread, LogIo, RealDisk};
 use tokio::time::timeout;
-
-/// A thread that a disk keeps has so long to come back when all others have had their time: nobody waits longer for it.
-const MOMENT: Duration = Duration::from_secs(1);
 
 /// How a node runs.
 #[derive(Clone, Debug)]
@@ -464,7 +463,8 @@ impl NodeHandle {
         }
         // a job that does not end waits for a log that does not: its owner is asked next
         let _ = timeout(waited / 2, self.node.supervisor.send(StopCompaction)).await;
-        let left = join_all(self.stores.iter().map(|parts| drain_store(parts, waited))).await;
+        let io = &*self.node.shared.io;
+        let left = join_all(self.stores.iter().map(|parts| drain_store(parts, io, waited))).await;
         self.node.is_kept.store(left.iter().any(|left| left.is_kept), Ordering::SeqCst);
         let logs: Vec<String> = left.into_iter().flat_map(|left| left.logs).collect();
         if let Some(control) = &self.node.shared.cluster {
@@ -489,10 +489,15 @@ impl NodeHandle {
         // handles may live on in answers that are still sent: they can ask nobody any more
         self.node.shared.readers.close();
         drop(self);
-        let limit = if node.is_kept.load(Ordering::SeqCst) { MOMENT } else { Duration::MAX };
-        let have_ended = match arbiters {
-            Some(arbiters) => arbiters.stop_within(limit).await,
-            None => true,
+        let ending = async {
+            match arbiters {
+                Some(arbiters) => arbiters.ended().await,
+                None => true,
+            }
+        };
+        let have_ended = match node.is_kept.load(Ordering::SeqCst) {
+            true => unless_kept(&*node.shared.io, ending).await.unwrap_or(false),
+            false => ending.await,
         };
         if !have_ended {
             return Err(node.shared.alive.count());
@@ -523,7 +528,7 @@ struct Left {
 }
 
 /// Stops the owners of a store's logs.
-async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Left {
+async fn drain_store(parts: &Arc<StoreParts>, io: &dyn LogIo, limit: Duration) -> Left {
     if let Some(replicas) = &parts.replicas {
         replicas.stop();
     }
@@ -534,7 +539,7 @@ async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Left {
             return None;
         }
         // one that waits for the disk in its own thread hears it when it comes back, perhaps never
-        let is_kept = timeout(MOMENT, owner.send(Abandon)).await.is_err();
+        let is_kept = unless_kept(io, owner.send(Abandon)).await.is_none();
         Some((format!("{}/{log}", parts.store.name()), is_kept))
     });
     let (logs, kept): (Vec<String>, Vec<bool>) = join_all(stopping).await.into_iter().flatten().unzip();
@@ -562,7 +567,7 @@ async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Left {
         parts.store.durable().abandon();
     }
     // the writers of a thread that a disk keeps hear it as late as the owners
-    let _ = timeout(if left.is_kept { MOMENT } else { limit }, parts.hot.stop()).await;
+    let _ = unless_kept(io, parts.hot.stop()).await;
     left
 }
 

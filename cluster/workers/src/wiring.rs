@@ -30,7 +30,7 @@
 //! | subscription         |                    |                    |                     | ends                                   |
 //!
 //! A disk that hangs keeps the thread that waits for it: the log I/O thread, the log cleaner thread, or the log arbiter whose owner syncs a small group
-//! itself. At shutdown nobody waits for it longer than a bound (`node.rs`, `IoThread`): it ends with the process.
+//! itself. At shutdown nobody waits for it when the disk has been silent for a while (`node/kept.rs`, `IoThread`): it ends with the process.
 //!
 //! The threads of CompactionWorker and MergeWorker, and those that a job starts, have a lower priority than all others, and pause for
 //! the part of the time that is not their share (`compaction/pace.rs`).
@@ -65,7 +65,6 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 use strandline_consensus::control::Control;
 use strandline_durable::OpenFiles;
 use strandline_engine::append::LogDriver;
@@ -74,7 +73,6 @@ use strandline_engine::store::{OpenLog, Opened, Store};
 use strandline_event::LogKey;
 use strandline_wal::LogIo;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 /// Batches that wait at one log's owner.
 pub(crate) const LOG_MAILBOX: usize = 1024;
@@ -164,18 +162,18 @@ impl Arbiters {
         }
     }
 
-    /// The same for who waits no longer than `limit`; whether they have ended. In a thread of its own: the end of the runtime would wait for
-    /// one of the runtime's.
-    pub(crate) async fn stop_within(self, limit: Duration) -> bool {
+    /// The same for who may give up waiting; whether they have ended. In a thread of its own: the end of the runtime would wait for one of the
+    /// runtime's.
+    pub(crate) async fn ended(self) -> bool {
         let (ends, ended) = oneshot::channel();
         let stopping = move || {
             self.stop();
-            // who waited long enough does not mind
+            // who gave up does not mind
             let _ = ends.send(());
         };
         // none: nobody can wait for them
         let _ = std::thread::Builder::new().name("ends".to_owned()).spawn(stopping);
-        timeout(limit, ended).await.is_ok_and(|ended| ended.is_ok())
+        ended.await.is_ok()
     }
 }
 
