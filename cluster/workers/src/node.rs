@@ -228,7 +228,7 @@ pub(crate) struct NodeShared {
     pub(crate) shared: Shared,
     pub(crate) supervisor: Addr<CompactionSupervisor>,
     draining: AtomicBool,
-    /// A disk kept the thread of an owner that was to give up.
+    /// A disk kept the thread of an owner that was to give up, or of a log in the making.
     is_kept: AtomicBool,
     compaction_share: Share,
     drain_timeout: Duration,
@@ -523,7 +523,7 @@ impl NodeHandle {
 struct Left {
     /// Logs that did not end in time, by their names.
     logs: Vec<String>,
-    /// The owner of one of them is at its disk and hears nothing.
+    /// The owner of one of them, or who makes it, is at its disk and hears nothing.
     is_kept: bool,
 }
 
@@ -532,7 +532,12 @@ async fn drain_store(parts: &Arc<StoreParts>, io: &dyn LogIo, limit: Duration) -
     if let Some(replicas) = &parts.replicas {
         replicas.stop();
     }
-    let Ok(owners) = parts.router.send(CloseRouter).await else { return Left::default() };
+    let (owners, makes_a_log) = match timeout(limit, parts.router.send(CloseRouter)).await {
+        Ok(Ok(owners)) => (owners, false),
+        Ok(Err(_)) => return Left::default(),
+        // the disk does not make it, and the router hears nothing meanwhile
+        Err(_) => (parts.table.all(), true),
+    };
     let stopping = owners.iter().map(|(log, owner)| async move {
         // a worker that is gone already has nothing in flight
         if timeout(limit, owner.send(StopLog)).await.is_ok() {
@@ -543,7 +548,8 @@ async fn drain_store(parts: &Arc<StoreParts>, io: &dyn LogIo, limit: Duration) -
         Some((format!("{}/{log}", parts.store.name()), is_kept))
     });
     let (logs, kept): (Vec<String>, Vec<bool>) = join_all(stopping).await.into_iter().flatten().unzip();
-    let left = Left { logs, is_kept: kept.contains(&true) };
+    let mut left = Left { logs, is_kept: kept.contains(&true) || makes_a_log };
+    left.logs.extend(makes_a_log.then(|| format!("{}/(a new log)", parts.store.name())));
     // what such a log has in flight may still reach the disk
     let is_settled = left.logs.is_empty();
     parts.table.clear();

@@ -27,12 +27,14 @@ pub enum DiskFault {
     ReadsWait,
     /// A sync does.
     SyncsWait,
+    /// A new file does.
+    CreatesWait,
 }
 
 #[derive(Debug)]
 struct State {
     fault: DiskFault,
-    /// Reads and syncs that wait.
+    /// What waits.
     waiting: usize,
 }
 
@@ -94,7 +96,7 @@ impl FaultyDisk {
         self.shared.changed.notify_all();
     }
 
-    /// Reads and syncs that wait now.
+    /// How many reads, syncs and new files wait now.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.shared.state.lock().waiting
@@ -129,6 +131,9 @@ impl Disk for FaultyDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        if self.suffers(path) {
+            self.shared.wait_out(DiskFault::CreatesWait);
+        }
         match self.shared.fault() {
             // EMFILE
             DiskFault::NoDescriptor if self.suffers(path) => Err(io::Error::from_raw_os_error(24)),

@@ -126,6 +126,36 @@ fn a_drain_does_not_wait_for_ever_for_a_sync_that_hangs() {
     .unwrap();
 }
 
+/// Its router waits for it, and hears nothing meanwhile.
+#[test]
+fn a_drain_does_not_wait_for_ever_for_a_log_that_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let disk = FaultyDisk::new();
+        let node = Node::start(declarations(dir, ""), on(&disk, dir)).await.unwrap();
+        let store = node.store("calls").unwrap();
+        disk.set(DiskFault::CreatesWait);
+        let hung = {
+            let (node, store) = (node.clone(), store.clone());
+            tokio::spawn(async move { append(&node, &store, "c", 1).await })
+        };
+        control::until("its log is being made", || disk.waiting() > 0).await;
+        let undrained = node.drain().await.err().unwrap();
+        assert_eq!(undrained.logs, ["calls/(a new log)"]);
+        disk.set(DiskFault::Well);
+        drop(hung.await.unwrap());
+        drop(store);
+        stop(node).await;
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "d", 1).await.unwrap();
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
 #[test]
 fn reads_that_wait_for_the_disk_are_counted_until_they_are_answered() {
     in_folder(async |dir| {
