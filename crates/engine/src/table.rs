@@ -178,6 +178,7 @@ impl<T: Keyed> Table<T, Lines> {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::collections::BTreeSet;
     use std::rc::Rc;
 
     #[derive(Debug)]
@@ -296,6 +297,57 @@ mod tests {
     fn a_walk_in_steps_sees_every_entry_however_the_table_grows_meanwhile() {
         walked_in_steps::<Places>();
         walked_in_steps::<Lines>();
+    }
+
+    /// Keys a quarter of which begin at the same few places, the last ones there are.
+    fn crowded(n: u32) -> u128 {
+        let (key, last) = (key(n), 0xff0 | u64::from(n / 4 % 16));
+        if !n.is_multiple_of(4) {
+            return key;
+        }
+        let (low, hash) = (key as u64, ((key >> 64) as u64 & !0xfff) | last);
+        u128::from(low) | u128::from(low ^ hash) << 64
+    }
+
+    fn there_is_what_came_and_has_not_left<P: Part>() {
+        let mut table: Table<Entry, P> = Table::default();
+        let (mut there, mut walk, mut next) = (BTreeSet::new(), Walk::default(), 0);
+        for round in 0..12 {
+            for n in next..next + 4_000 {
+                table.insert_new(Entry(crowded(n), n));
+                there.insert(n);
+            }
+            next += 4_000;
+            // some of them have left, and some of those come again
+            for n in (0..next).filter(|n| n % 11 == round) {
+                let is_known = table.get_or_insert(crowded(n), || Entry(crowded(n), n)).is_some();
+                assert_eq!(is_known, !there.insert(n), "{n} in round {round}");
+            }
+            let mut left = Vec::new();
+            let is_done = table.retain_some(&mut walk, &mut { 10_000 }, |entry| {
+                let stays = entry.1 % 7 != round % 7;
+                if !stays {
+                    left.push(entry.1);
+                }
+                stays
+            });
+            if is_done {
+                walk = Walk::default();
+            }
+            assert!(!left.is_empty() && left.iter().all(|n| there.remove(n)), "round {round}");
+            assert_eq!(table.len(), there.len());
+            let found = |n: u32| table.get(crowded(n)).map(|entry| entry.1);
+            assert!((0..next + 1_000).all(|n| found(n) == there.get(&n).copied()), "round {round}");
+            // of a key without any bit too, as rows without a command have one
+            assert!(table.get(0).is_none());
+        }
+        assert!(table.parts.len() > 16, "{} parts", table.parts.len());
+    }
+
+    #[test]
+    fn there_is_what_came_and_has_not_left_however_many_keys_begin_at_one_place() {
+        there_is_what_came_and_has_not_left::<Places>();
+        there_is_what_came_and_has_not_left::<Lines>();
     }
 
     /// An entry that counts how often it is looked at.
