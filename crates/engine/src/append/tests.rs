@@ -4,6 +4,8 @@ mod reservations;
 
 use super::*;
 use crate::clock::ClosedClocks;
+use crate::commands::{CommandRecord, command_key};
+use crate::heads::HeadRecord;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_event::{BatchBuilder, BatchUnit, ErrorKind, EventInput, LogIndex, LogKey, Micros, Seq, StampedBatch};
@@ -162,6 +164,36 @@ fn a_command_is_known_in_a_body_whatever_the_others_are() {
         let Some((_, Answer::Done(outcome))) = answer else { panic!("{answer:?}") };
         assert_eq!(outcome.duplicates.iter().map(|known| known.row).collect::<Vec<_>>(), known);
     }
+}
+
+/// Runs that hold one command, of other events than any here.
+struct OneCommand(u128);
+
+impl Settled for OneCommand {
+    fn head(&self, _: u128) -> Result<Option<HeadRecord>, SettledError> {
+        Ok(None)
+    }
+
+    fn command(&self, key: u128) -> Result<Option<CommandRecord>, SettledError> {
+        let record = CommandRecord { digest: 1, first_seq: Seq::FIRST, count: 1, ingested_at: NOW };
+        Ok((key == self.0).then_some(record))
+    }
+
+    fn chunk(&self, _: &[u8; 16]) -> Result<Option<u64>, SettledError> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_command_that_runs_alone_have_is_known_in_a_body_of_which_memory_has_none() {
+    let (rules, clocks) = (rules(), ClosedClocks::new(Micros::MIN));
+    let key = command_key(rules.scope, rules.digest_key, "T", strandline_event::hash::stream_hash("s"), "old");
+    let settled = Arc::new(OneCommand(key));
+    let mut log = Log::new(LogKey::single("T"), rules, clocks.open_log(), settled, LogIndex::ZERO);
+    let body = rows(&["a", "old", "b"].map(|id| ("s", Some(id), Expected::Any)));
+    let Decision::Store { batch, outcome } = log.accept(&body, NOW, 1, LogIndex(1)) else { panic!("nothing stored") };
+    assert_eq!((batch.rows(), outcome.rejected.len()), (2, 1));
+    assert_eq!((outcome.rejected[0].row, outcome.rejected[0].error.kind()), (1, ErrorKind::CommandConflict));
 }
 
 #[test]
