@@ -9,7 +9,8 @@
 //! is the answer; where it has said anything but that it holds them, or nothing in time, it is asked as if nothing had been sent.
 //!
 //! openraft also tells each follower at once how far is committed, in a request of its own. In a log that is busy that waits a moment, and rides with the next
-//! entries, which say it too.
+//! entries, which say it too. What is committed before openraft asks for an entry it says in that request alone, which goes nowhere where the member has the entry
+//! already: so that is told then.
 //!
 //! Invariants: nothing that was said counts before openraft asks for it, so an entry is durable here before it is committed; only payloads go ahead, under a
 //! vote that is durable, to members that hold everything before them; an answer is one to what openraft asks for: the same vote, up to
@@ -165,6 +166,29 @@ impl Ahead {
         let asked = Asked::of(request)?;
         let sent = self.lines.lock().get_mut(&node)?.sent.take_if(|sent| sent.asked == asked)?;
         (sent.at.elapsed() <= COUNTS_FOR).then_some(sent.holds)
+    }
+
+    /// A member that has taken entries up to this one ahead hears how far is committed since: with the entries that come next, or in a moment by
+    /// itself. Must be called in a runtime.
+    pub(crate) fn tell(
+        self: &Arc<Self>,
+        node: NodeId,
+        vote: Vote<u64>,
+        last: LogId<u64>,
+        committed: Option<LogId<u64>>,
+    ) {
+        let ahead = Arc::clone(self);
+        tokio::spawn(async move {
+            if ahead.carries(node, vote, last, committed).await {
+                return;
+            }
+            let member = ahead.lines.lock().get(&node).map(|line| line.member.clone());
+            let Some(member) = member else { return };
+            let (prev_log_id, entries, leader_commit) = (Some(last), Vec::new(), committed);
+            let body = codec::append_request(&AppendEntriesRequest { vote, prev_log_id, entries, leader_commit });
+            // who does not hear it hears the next heartbeat
+            drop(ahead.ask(node, member, body));
+        });
     }
 
     /// Whether a member was told how far is committed with the entries that came next, and has taken them. `false`: it must be told; then

@@ -119,7 +119,12 @@ impl RaftNetwork<Types> for Peer {
         if let Some(holds) = self.peers.ahead.take(self.node, &rpc)
             && holds.known().await
         {
-            self.held.keeps(rpc.vote.leader_id.term, rpc.entries.last().map(|last| last.log_id.index));
+            let last = rpc.entries.last().map(|last| last.log_id);
+            self.held.keeps(rpc.vote.leader_id.term, last.map(|last| last.index));
+            // of what is committed later openraft speaks again
+            if let Some(last) = last.filter(|last| rpc.leader_commit >= Some(*last)) {
+                self.peers.ahead.tell(self.node, rpc.vote, last, rpc.leader_commit);
+            }
             return Ok(AppendEntriesResponse::Success);
         }
         let told = self.told.replace(rpc.leader_commit);

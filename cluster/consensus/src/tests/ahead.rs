@@ -5,9 +5,11 @@ use crate::ahead::Ahead;
 use crate::codec;
 use crate::contact::Contacts;
 use crate::machine::Payload;
+use crate::network::Peers;
 use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Transport, TransportError};
 use crate::types::{Content, Entry, Proposal, Types};
 use openraft::entry::RaftEntry;
+use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use openraft::testing::log_id;
 use openraft::{LogId, Vote};
@@ -18,25 +20,26 @@ use strandline_event::{LogIndex, SharedBytes};
 use strandline_wal::LeaderId;
 use tokio::time::{Instant, advance};
 
-/// Answers everybody the same, and keeps who was asked.
-struct Says(AppendEntriesResponse<u64>, Mutex<Vec<NodeId>>);
+/// Answers everybody the same, and keeps who was asked, and what last.
+struct Says(AppendEntriesResponse<u64>, Mutex<Vec<NodeId>>, Mutex<Option<AppendEntriesRequest<Types>>>);
 
 impl Transport for Says {
     fn call<'a>(
         &'a self,
         node: NodeId,
         _member: &'a Member,
-        _call: Call,
+        call: Call,
         _deadline: Duration,
     ) -> BoxFuture<'a, Result<SharedBytes, TransportError>> {
         self.1.lock().push(node);
+        *self.2.lock() = codec::append_request_of(&call.body).ok();
         Box::pin(std::future::ready(Ok(codec::append_answer(&self.0))))
     }
 }
 
 impl Says {
     fn new(answer: AppendEntriesResponse<u64>) -> Arc<Self> {
-        Arc::new(Self(answer, Mutex::default()))
+        Arc::new(Self(answer, Mutex::default(), Mutex::default()))
     }
 
     /// Who was asked since.
@@ -169,4 +172,30 @@ async fn how_far_is_committed_waits_for_a_moment_and_in_a_quiet_log_not_at_all()
     let begun = Instant::now();
     assert!(!ahead.carries(2, vote, sixth, None).await);
     assert_eq!(begun.elapsed(), Duration::ZERO, "it is quiet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_took_entries_ahead_hears_that_they_were_committed_before_openraft_asked_for_them() {
+    let (says, vote) = (Says::new(AppendEntriesResponse::Success), Vote::new_committed(TERM, 1));
+    let fifth = log_id(TERM, 1, 5);
+    for committed in [prev(), fifth] {
+        let (ahead, contacts) = with_contacts(&says);
+        let (ahead, transport): (_, Arc<dyn Transport>) = (Arc::new(ahead), Arc::clone(&says) as _);
+        let mut peers = Peers { group: GroupId::Meta, transport, contacts, ahead: Arc::clone(&ahead) };
+        let mut peer = peers.new_client(2, &Member { address: "node2".to_owned() }).await;
+        ahead.send(vote, prev(), &[entry(1)], Some(prev()));
+        assert_eq!(says.asked().await, [2_u64]);
+        let request = AppendEntriesRequest { leader_commit: Some(committed), ..request(prev()) };
+        let said = peer.append_entries(request, RPCOption::new(Duration::from_secs(1))).await.unwrap();
+        assert_eq!(said, AppendEntriesResponse::Success);
+        let asked = says.asked().await;
+        if committed == prev() {
+            assert!(asked.is_empty(), "it was told with the entry");
+        } else {
+            assert_eq!(asked, [2_u64]);
+            let told = says.2.lock().take().unwrap();
+            assert_eq!((told.vote, told.prev_log_id, told.leader_commit), (vote, Some(fifth), Some(fifth)));
+            assert!(told.entries.is_empty());
+        }
+    }
 }
