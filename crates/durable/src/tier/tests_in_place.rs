@@ -111,6 +111,22 @@ fn names_alone_tell_that_the_files_are_away() {
 }
 
 #[test]
+fn what_is_left_of_a_store_that_was_removed_misses_no_files() {
+    let (dir, config) = (tempfile::tempdir().unwrap(), apart());
+    for [data, manifests, bare] in [in_folders(dir.path()), in_memory()] {
+        let look = || DurableTier::refuse_bare(&*bare, &*manifests, &config);
+        owner_of(&data, &manifests, &config).mark_places(&config);
+        away(look());
+        // as `rm -r manifests/*` does
+        for info in manifests.list("").unwrap().iter().filter(|info| !info.path.starts_with('.')) {
+            manifests.delete(&info.path).unwrap();
+        }
+        assert!(manifests.list("").unwrap().iter().any(|info| info.path.starts_with(NOTE_PREFIX)));
+        look().unwrap();
+    }
+}
+
+#[test]
 fn where_the_manifests_are_below_the_files_nothing_is_marked_or_missed() {
     let (dir, config) = (tempfile::tempdir().unwrap(), config(""));
     let [data, manifests, bare] = in_folders(dir.path());
