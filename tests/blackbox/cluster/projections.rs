@@ -2,12 +2,13 @@
 
 use super::moves::{done, is_led};
 use super::named::consumer;
-use super::native::{connect, row, runtime};
+use super::native::{connect, event, row, runtime};
 use super::nodes::Nodes;
 use crate::harness::{Http, Sse};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use strandline_client::OnError;
+use strandline_client::{Expected, OnError};
 
 const SYNC: &str = ", wal.rollover_mb = 1, id.command_id.unique_scope = 'stream', projection.mode = 'sync'";
 
@@ -100,20 +101,31 @@ fn an_append_waits_for_a_sync_projection_whichever_node_leads_its_log() {
 }
 
 #[test]
-fn parts_of_a_native_body_that_several_nodes_lead_wait_for_a_sync_projection_at_once() {
+fn what_several_nodes_lead_of_a_native_frame_waits_for_a_sync_projection_at_once() {
     let (mut nodes, [keeper, leader, other]) = apart();
     let (mut stream, number) = consumer(&nodes, other);
-    let runtime = runtime();
+    let (runtime, http) = (Arc::new(runtime()), nodes.http(other));
     let client = runtime.block_on(connect(&nodes, keeper));
-    let body = [keeper, leader].map(|of| row(&format!("T{of}"), "s", 0));
-    let appending = thread::spawn(move || runtime.block_on(client.append_bulk(&body, OnError::Skip)).unwrap());
-    // the second one is stored while nobody has acknowledged the first
-    let positions = [stream.event().id, stream.event().id];
-    for position in positions {
-        nodes.http(other).post("subscriptions/s/ack", &json!({ "position": position, "consumer": number })).expect(200);
-    }
+    let types = [keeper, leader].map(|of| format!("T{of}"));
+    // the second one is stored while nobody has acknowledged the first, which would come again before it has timed out
+    let mut acknowledge = || {
+        let both = [stream.event(), stream.event()];
+        assert!(both.iter().all(|given| given.attempt == 1), "{both:?}");
+        for given in both {
+            http.post("subscriptions/s/ack", &json!({ "position": given.id, "consumer": number })).expect(200);
+        }
+    };
+    let body = types.each_ref().map(|of| row(of, "s", 0));
+    let (running, asking) = (Arc::clone(&runtime), client.clone());
+    let appending = thread::spawn(move || running.block_on(asking.append_bulk(&body, OnError::Skip)).unwrap());
+    acknowledge();
     let parts = appending.join().unwrap();
     assert!(parts.iter().all(|part| part.as_ref().is_ok_and(|part| part.appended == 1)), "{parts:?}");
+    let frame = types.each_ref().map(|of| (event(of, "s", 1), Expected::Any));
+    let appending = thread::spawn(move || runtime.block_on(client.append_many(&frame, false)).unwrap());
+    acknowledge();
+    let outcomes = appending.join().unwrap();
+    assert!(outcomes.iter().all(|one| one.as_ref().is_ok_and(|one| one.first_seq().0 == 2)), "{outcomes:?}");
     drop(stream);
     nodes.stop_all();
 }

@@ -20,6 +20,7 @@ use strandline_workers::permits::BytePermit;
 use strandline_workers::{AppendedEvent, NodeError, Outcome, OwnerPart, StreamAppend, StreamOutcome, same_owner_again};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// A row of an append that was known, in an answer.
 const KNOWN_BYTES: usize = 40;
@@ -64,10 +65,16 @@ impl Checked {
         permit: Arc<BytePermit>,
         then: impl FnOnce(AppendOutcomes) + Send + Sync + 'static,
     ) {
+        let relay = match relay {
+            Some(relay) if !self.dry_run && served.store.waits_for_projections() => {
+                return self.begin_beside(served, (relay, asker), permit, then);
+            }
+            relay => relay,
+        };
         let (wrong, answering) = (self.refused, Arc::clone(served));
         let sending = relay.map(|relay| {
-            let (served, appends, permit) = (Arc::clone(served), self.appends.clone(), Arc::clone(&permit));
-            (Streams { served, appends, dry_run: self.dry_run, permit }, relay, Handle::current())
+            let streams = Streams::new(served, self.appends.clone(), self.dry_run, Arc::clone(&permit));
+            (streams, relay, Handle::current())
         });
         let then = move |outcomes: Vec<Outcome>| {
             if let Some(asker) = &asker {
@@ -85,6 +92,27 @@ impl Checked {
             });
         };
         served.store.append_many_then(self.appends, self.dry_run, &permit, then);
+    }
+
+    /// The same where appends wait for sync projections: what is stored here waits for them beside what is sent on, which waits where it is stored.
+    fn begin_beside(
+        self,
+        served: &Arc<ServedStore>,
+        (relay, asker): (Arc<Relay>, Option<Asker>),
+        permit: Arc<BytePermit>,
+        then: impl FnOnce(AppendOutcomes) + Send + 'static,
+    ) {
+        let (wrong, streams) = (self.refused, Streams::new(served, self.appends, self.dry_run, permit));
+        let work = async move {
+            let outcomes = streams.append(&streams.appends).await;
+            if let Some(asker) = &asker {
+                tell(asker, &outcomes, &streams.served);
+            }
+            let told = outcomes.into_iter().map(|outcome| stream_told(outcome, &streams.served)).collect();
+            let outcomes = streams.send_on(told, &relay).await;
+            then(placed(wrong, outcomes.into_iter()));
+        };
+        tokio::spawn(work.in_current_span());
     }
 }
 
@@ -143,21 +171,65 @@ fn stream_told(outcome: Outcome, served: &ServedStore) -> Told<Appended> {
     }
 }
 
+/// What this node has stored of a frame and waits for sync projections, beside what other nodes are sent, which wait for theirs. The outcomes have no
+/// place for what they say. It ends with this.
+#[derive(Default)]
+struct Confirming(Mutex<JoinSet<()>>);
+
+impl Confirming {
+    /// Begins to wait. On a tokio runtime.
+    fn begin(&self, served: &Arc<ServedStore>, stored: impl Iterator<Item = StampedBatch>) {
+        if !served.store.waits_for_projections() {
+            return;
+        }
+        let (served, stored) = (Arc::clone(served), stored.collect::<Vec<StampedBatch>>());
+        self.0.lock().spawn(async move {
+            let batches: Vec<&StampedBatch> = stored.iter().collect();
+            let _ = served.store.confirm_projections(&batches).await;
+        });
+    }
+
+    /// Waits until they have said so, or are late.
+    async fn over(&self) {
+        let mut confirming = std::mem::take(&mut *self.0.lock());
+        while confirming.join_next().await.is_some() {}
+    }
+}
+
 /// Appends of a frame, of which another node may lead some. The frame's bytes stay counted meanwhile.
 struct Streams {
     served: Arc<ServedStore>,
     appends: Vec<StreamAppend>,
     dry_run: bool,
     permit: Arc<BytePermit>,
+    confirming: Confirming,
 }
 
 impl Streams {
+    fn new(served: &Arc<ServedStore>, appends: Vec<StreamAppend>, dry_run: bool, permit: Arc<BytePermit>) -> Self {
+        Self { served: Arc::clone(served), appends, dry_run, permit, confirming: Confirming::default() }
+    }
+
+    /// Tries some here. What is stored of them waits for sync projections from here on.
+    async fn append(&self, appends: &[StreamAppend]) -> Vec<Outcome> {
+        let outcomes = self.served.store.append_many(appends, self.dry_run, &self.permit).await;
+        if !self.dry_run {
+            let stored = |outcome: &Outcome| {
+                if let Ok(StreamOutcome::Stored(stamped)) = outcome { Some(stamped.clone()) } else { None }
+            };
+            self.confirming.begin(&self.served, outcomes.iter().filter_map(stored));
+        }
+        outcomes
+    }
+
     fn at<'a>(&'a self, places: &'a [usize]) -> impl Iterator<Item = &'a StreamAppend> {
         places.iter().filter_map(|place| self.appends.get(*place))
     }
 
     async fn send_on(&self, told: Vec<Told<Appended>>, relay: &Relay) -> Vec<Result<Appended, Refused>> {
-        match send_on(self, told, relay).await {
+        let told = send_on(self, told, relay).await;
+        self.confirming.over().await;
+        match told {
             Ok(told) => told.into_iter().map(Told::said).collect(),
             Err(refused) => self.appends.iter().map(|_| Err(refused.clone())).collect(),
         }
@@ -169,7 +241,7 @@ impl Several for Streams {
 
     async fn here(&self, places: &[usize]) -> Result<Vec<Told<Appended>>, Refused> {
         let appends: Vec<StreamAppend> = self.at(places).cloned().collect();
-        let outcomes = self.served.store.append_many(&appends, self.dry_run, &self.permit).await;
+        let outcomes = self.append(&appends).await;
         Ok(outcomes.into_iter().map(|outcome| stream_told(outcome, &self.served)).collect())
     }
 
@@ -259,7 +331,7 @@ impl CheckedBulk {
             }
             (told, _) => told,
         };
-        parts.confirmed().await;
+        parts.confirming.over().await;
         match told.and_then(outcomes) {
             Err(refused) => of_batch(refused, &owned).encode(request).into_bytes(),
             Ok(outcomes) => encode(request, by_batch(count, outcomes, &owned)),
@@ -343,7 +415,7 @@ pub(crate) async fn led_elsewhere(
     let count = batches.len();
     let parts = Parts::new(served, batches, on_error, permit);
     let told = send_on(&parts, told, relay).await;
-    parts.confirmed().await;
+    parts.confirming.over().await;
     match told {
         Ok(told) => told.into_iter().map(Told::said).collect(),
         Err(refused) => vec![Err(refused); count],
@@ -356,33 +428,12 @@ struct Parts {
     batches: Vec<BatchBytes>,
     on_error: OnError,
     permit: Arc<BytePermit>,
-    /// What waits for sync projections; it ends with this.
-    confirming: Mutex<JoinSet<()>>,
+    confirming: Confirming,
 }
 
 impl Parts {
     fn new(served: &Arc<ServedStore>, batches: Vec<BatchBytes>, on_error: OnError, permit: Arc<BytePermit>) -> Self {
-        Self { served: Arc::clone(served), batches, on_error, permit, confirming: Mutex::default() }
-    }
-
-    /// Begins to wait for sync projections of what was stored: beside what other nodes are sent, which wait for theirs. The outcomes have no place for what
-    /// they say.
-    fn confirm(&self, results: &[Result<AppendOutcome, NodeError>]) {
-        if !self.served.store.waits_for_projections() {
-            return;
-        }
-        let stored: Vec<StampedBatch> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.clone()).collect();
-        let served = Arc::clone(&self.served);
-        self.confirming.lock().spawn(async move {
-            let batches: Vec<&StampedBatch> = stored.iter().collect();
-            let _ = served.store.confirm_projections(&batches).await;
-        });
-    }
-
-    /// Waits until they have said so, or are late.
-    async fn confirmed(&self) {
-        let mut confirming = std::mem::take(&mut *self.confirming.lock());
-        while confirming.join_next().await.is_some() {}
+        Self { served: Arc::clone(served), batches, on_error, permit, confirming: Confirming::default() }
     }
 
     fn at(&self, places: &[usize]) -> Vec<BatchBytes> {
@@ -403,7 +454,8 @@ impl Several for Parts {
             }
             Err(error) => return Err(refused(&error, served)),
         };
-        self.confirm(&results);
+        let stored = results.iter().filter_map(|result| result.as_ref().ok()?.stamped.clone());
+        self.confirming.begin(served, stored);
         let told = |result: &Result<AppendOutcome, NodeError>| match result {
             Ok(outcome) => Told::Judged(Ok(part(outcome, served.names()))),
             Err(error) => Told::refused(error, served),
