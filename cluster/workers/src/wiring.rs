@@ -30,7 +30,8 @@
 //! | subscription         |                    |                    |                     | ends                                   |
 //!
 //! A disk that hangs keeps the thread that waits for it: the log I/O thread, the log cleaner thread, or the log arbiter whose owner syncs a small group
-//! itself. At shutdown nobody waits for it when the disk has been silent for a while (`node/kept.rs`, `IoThread`): it ends with the process.
+//! itself. At shutdown nobody waits for it when the disk has been silent for a while (`node/kept.rs`, `IoThread`): it ends with the process, as does work
+//! that keeps a thread of the runtime (`runtime.rs`).
 //!
 //! The threads of CompactionWorker and MergeWorker, and those that a job starts, have a lower priority than all others, and pause for
 //! the part of the time that is not their share (`compaction/pace.rs`).

@@ -1,4 +1,4 @@
-//! Waiting for a thread that a disk may keep: as long as the disk answers, however slow the machine is, and no longer.
+//! Waiting for a thread that a disk may keep: ten seconds, on however slow a machine, and less where the disk has said nothing for a while.
 
 use std::pin::pin;
 use std::time::Duration;
