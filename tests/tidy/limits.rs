@@ -166,7 +166,7 @@ const ROWS: &[Row] = &[
             ("65,534 bytes", Elsewhere),
             ("32 parameters", By("cluster/server/src/http/query.rs", "PARAMETERS_MAX")),
             // not by HTTP/2, whose heads come in other ways: it is not served
-            ("96 headers", In("Cargo.toml", "features = [\"macros\", \"rustls-0_23\"] }")),
+            ("96 headers", In("Cargo.toml", "features = [\"macros\", \"rustls-0_23\", \"unicode\"] }")),
             (
                 "ten seconds",
                 In("cluster/server/src/serve.rs", "const HEAD_TIMEOUT: Duration = Duration::from_secs(10);"),
