@@ -42,8 +42,12 @@ fn move_away(from: &Path, to: &Path) {
     std::fs::rename(from, to).unwrap();
 }
 
+/// What is said where nothing of a store is there, and where its manifests are, without its files.
+const SERVED: &str = "this node has served a store";
+const APART: &str = "`.store-";
+
 /// Nothing is made in the place of the folder, be that bare or not there.
-async fn refused(place: &Place, name: &str, own: &[StoreConfig]) {
+async fn refused(place: &Place, name: &str, own: &[StoreConfig], why: &str) {
     let (shared, away) = (place.dir("shared"), place.dir("away"));
     move_away(&shared, &away);
     for is_bare in [false, true] {
@@ -51,7 +55,7 @@ async fn refused(place: &Place, name: &str, own: &[StoreConfig]) {
             std::fs::create_dir(&shared).unwrap();
         }
         let said = serve(place, name, Flags::default(), own).await.err().unwrap();
-        assert!(said.contains("this node has served a store") && said.contains("mounted"), "{name}: {said}");
+        assert!(said.contains(why) && said.contains("mounted"), "{name}: {said}");
         assert_eq!(std::fs::read_dir(&shared).map(Iterator::count).ok(), is_bare.then_some(0), "{name}");
     }
     std::fs::remove_dir(&shared).unwrap();
@@ -101,11 +105,11 @@ fn a_member_whose_shared_folder_is_not_mounted_bears_no_store_in_its_place() {
         stop(second).await;
         forgotten(&place, "two").await;
         // by the cluster's statement, and by its own
-        refused(&place, "two", &[]).await;
-        refused(&place, "two", &own("two")).await;
+        refused(&place, "two", &[], SERVED).await;
+        refused(&place, "two", &own("two"), SERVED).await;
         stop(serve(&place, "two", Flags::default(), &[]).await.unwrap()).await;
         stop(first).await;
-        refused(&place, "one", &own("one")).await;
+        refused(&place, "one", &own("one"), SERVED).await;
     })
     .unwrap();
 }
@@ -134,22 +138,6 @@ fn a_first_node_that_is_alone_marks_only_what_is_its_own_or_new() {
     .unwrap();
 }
 
-/// Nothing is made where the files should be, though the manifests are there.
-async fn refused_apart(place: &Place, name: &str, own: &[StoreConfig]) {
-    let (shared, away) = (place.dir("shared"), place.dir("away"));
-    move_away(&shared, &away);
-    for is_bare in [false, true] {
-        if is_bare {
-            std::fs::create_dir(&shared).unwrap();
-        }
-        let said = serve(place, name, Flags::default(), own).await.err().unwrap();
-        assert!(said.contains("`.store-") && said.contains("mounted"), "{name}: {said}");
-        assert_eq!(std::fs::read_dir(&shared).map(Iterator::count).ok(), is_bare.then_some(0), "{name}");
-    }
-    std::fs::remove_dir(&shared).unwrap();
-    move_away(&away, &shared);
-}
-
 #[test]
 fn a_member_whose_manifests_are_mounted_and_whose_files_are_not_makes_nothing_in_their_place() {
     let place = Place::new();
@@ -162,11 +150,11 @@ fn a_member_whose_manifests_are_mounted_and_whose_files_are_not_makes_nothing_in
         until(|| voters(&first.0) == [1, 2] && voters(&second.0) == [1, 2]).await;
         stop(second).await;
         // by the cluster's statement, and by its own
-        refused_apart(&place, "two", &[]).await;
-        refused_apart(&place, "two", &own("two")).await;
+        refused(&place, "two", &[], APART).await;
+        refused(&place, "two", &own("two"), APART).await;
         stop(serve(&place, "two", Flags::default(), &[]).await.unwrap()).await;
         stop(first).await;
-        refused_apart(&place, "one", &own("one")).await;
+        refused(&place, "one", &own("one"), APART).await;
     })
     .unwrap();
 }

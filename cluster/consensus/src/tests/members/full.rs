@@ -87,8 +87,8 @@ async fn a_group_ends_although_its_disk_takes_nothing() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_leader_whose_disk_is_full_leads_no_more_and_follows_when_there_is_room() {
+/// Three voters, of which the first leads, and its disk, which may be full.
+async fn three() -> (Vec<Node>, Arc<Full>) {
     let (net, io) = (Arc::new(Net::default()), Full::new());
     let mut nodes = vec![start_with(&net, &CrashDisk::new(), 1, io.clone()).await];
     for node in [2, 3] {
@@ -98,6 +98,12 @@ async fn a_leader_whose_disk_is_full_leads_no_more_and_follows_when_there_is_roo
     }
     nodes[0].group.set_voters([1, 2, 3].into()).await.unwrap();
     nodes[0].propose(2).await;
+    (nodes, io)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_disk_is_full_leads_no_more_and_follows_when_there_is_room() {
+    let (nodes, io) = three().await;
     let proposed = stalled(&nodes[0], &io).await;
     until("its machine leads no more", || nodes[0].tape.leads.lock().is_none()).await;
     until("another one leads", || nodes[1..].iter().any(|node| node.tape.leads.lock().is_some())).await;
@@ -113,15 +119,7 @@ async fn a_leader_whose_disk_is_full_leads_no_more_and_follows_when_there_is_roo
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_is_on_the_disks_of_followers_before_its_leaders_and_is_committed_behind_all() {
-    let (net, io) = (Arc::new(Net::default()), Full::new());
-    let mut nodes = vec![start_with(&net, &CrashDisk::new(), 1, io.clone()).await];
-    for node in [2, 3] {
-        nodes.push(start(&net, &CrashDisk::new(), node).await);
-        nodes[0].leads().await;
-        nodes[0].group.add_learner(node, member(node), true).await.unwrap();
-    }
-    nodes[0].group.set_voters([1, 2, 3].into()).await.unwrap();
-    nodes[0].propose(2).await;
+    let (nodes, io) = three().await;
     until("all hold it", || nodes.iter().all(|node| node.last_applied() == nodes[0].last_applied())).await;
     let (number, _) = nodes[0].group.storage().next();
     let proposed = stalled(&nodes[0], &io).await;
